@@ -1,0 +1,28 @@
+"""Gene regulatory networks from single-cell RNA-seq with scTransNet.
+
+>>> import scgrn_tl as sg
+>>> sg.tl.fit_grn(adata, prior)  # doctest: +SKIP
+
+Every namespace below is imported on first use, so that ``import scgrn_tl`` costs neither torch, PyTorch Geometric,
+scvi-tools nor matplotlib.
+"""
+
+import logging
+from importlib.metadata import PackageNotFoundError, version
+
+import lazy_loader as _lazy
+
+from ._settings import settings
+from .core.errors import ScgrnError
+
+try:
+    __version__ = version("scgrn_tl")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+_SUBMODULES = ("bm", "core", "datasets", "get", "io", "methods", "models", "pl", "tl")
+
+__getattr__, __dir__, _ = _lazy.attach(__name__, submodules=_SUBMODULES)
+__all__ = ["ScgrnError", "__version__", "settings", *_SUBMODULES]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

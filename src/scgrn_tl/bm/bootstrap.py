@@ -1,0 +1,149 @@
+"""Is a method better than a baseline? A paired bootstrap over regulators.
+
+Pairs of one regulator are not independent: they share its ChIP experiment and its hub rate. So whole regulators are
+drawn with replacement, the same ones for both methods.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from scgrn_tl.core.errors import ArgumentError
+
+from .metrics import check_ranking, per_regulator_metrics
+
+if TYPE_CHECKING:
+    from scgrn_tl.core.random import RNGLike
+
+__all__ = ["paired_bootstrap", "weighted_ranking"]
+
+BLOCK_VALUES = 2**21
+"""Weights held at a time: 16 MiB as float64, and a few arrays of that size beside it."""
+
+
+def paired_bootstrap(
+    y_true: Any,
+    y_score: Any,
+    y_baseline: Any,
+    *,
+    regulators: Any,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+    rng: RNGLike = 0,
+) -> pd.DataFrame:
+    """Difference to a baseline on the same pairs, with a percentile interval over resampled regulators.
+
+    Parameters
+    ----------
+    y_true, y_score, y_baseline
+        ``(P,)`` labels, and the scores of the method and of the baseline.
+    regulators
+        ``(P,)``, the regulator of each pair.
+    n_resamples
+        How often as many regulators as there are are drawn with replacement.
+    confidence
+        Share of the resampled differences inside the interval.
+    rng
+        Seed.
+
+    Returns
+    -------
+    A DataFrame of floats with the rows ``auroc``, ``auprc`` (over all drawn pairs), ``tf_auroc`` and ``tf_auprc_ratio``
+    (mean over the drawn regulators that have both classes). Columns: ``score`` and ``baseline`` on all pairs, not
+    resampled, and the ``difference`` of the two; ``mean``, ``low`` and ``high`` of the resampled differences, the last
+    two the percentile interval. Resamples with one class only are left out; NaN if none is left.
+
+    Raises
+    ------
+    ArgumentError
+        See :func:`~scgrn_tl.bm.check_ranking`; also for fewer than 2 regulators or no resamples.
+    """
+    labels, scores, codes = check_ranking(y_true, y_score, regulators)
+    _, baseline, _ = check_ranking(y_true, y_baseline, regulators)
+    n_regulators = int(codes.max(initial=-1)) + 1
+    if n_regulators < 2 or n_resamples < 1 or not 0 < confidence < 1:
+        msg = (
+            f"A bootstrap over regulators needs at least 2 of them, 1 resample and a confidence between 0 and 1; got "
+            f"{n_regulators}, {n_resamples} and {confidence}."
+        )
+        raise ArgumentError(msg)
+    drawn = np.random.default_rng(rng).multinomial(n_regulators, np.full(n_regulators, 1 / n_regulators), n_resamples)
+    # Row 0 draws every regulator once: the value on the pairs as they are.
+    times = np.vstack([np.ones((1, n_regulators), dtype=drawn.dtype), drawn])  # (1 + resamples, R)
+    of_method, of_baseline = (_resampled(labels, values, codes, times) for values in (scores, baseline))
+    tails = [50 * (1 - confidence), 50 * (1 + confidence)]
+    rows = {}
+    for metric in of_method:
+        difference = of_method[metric] - of_baseline[metric]
+        usable = difference[1:][np.isfinite(difference[1:])]
+        mean, (low, high) = (usable.mean(), np.percentile(usable, tails)) if len(usable) else (np.nan, (np.nan,) * 2)
+        rows[metric] = {
+            "score": of_method[metric][0],
+            "baseline": of_baseline[metric][0],
+            "difference": difference[0],
+            "mean": mean,
+            "low": low,
+            "high": high,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
+
+
+def _resampled(labels: np.ndarray, scores: np.ndarray, codes: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
+    """Each metric with every regulator's pairs counted as often as ``times`` (B, R) says: ``float64 (B,)``."""
+    auroc, auprc = weighted_ranking(labels, scores, codes, times)
+    by_regulator = per_regulator_metrics(labels, scores, codes)
+    counts = times[:, by_regulator.index.to_numpy(dtype=np.int64)].astype(
+        np.float64
+    )  # (B, regulators with both classes)
+    total = counts.sum(axis=1)
+    total[total == 0] = np.nan
+    return {
+        "auroc": auroc,
+        "auprc": auprc,
+        "tf_auroc": counts @ by_regulator["auroc"].to_numpy() / total,
+        "tf_auprc_ratio": counts @ by_regulator["auprc_ratio"].to_numpy() / total,
+    }
+
+
+def weighted_ranking(
+    labels: np.ndarray, scores: np.ndarray, codes: np.ndarray, times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC and average precision under many weightings of the same ranking, sorted only once.
+
+    Equal to scikit-learn's ``roc_auc_score`` and ``average_precision_score`` with
+    ``sample_weight=times[b][codes]`` for each b, which would sort B times.
+
+    Parameters
+    ----------
+    labels, scores, codes
+        ``(P,)`` labels, scores and group of each pair.
+    times
+        ``(B, R)``, weight of each group.
+
+    Returns
+    -------
+    AUROC and average precision, ``float64 (B,)`` each; NaN where a class has no weight.
+    """
+    order = np.argsort(-scores, kind="stable")
+    labels, codes = labels[order], codes[order]
+    ends = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)  # last pair of every run of equal scores
+    auroc, auprc = np.full(len(times), np.nan), np.full(len(times), np.nan)
+    step = max(1, BLOCK_VALUES // max(1, len(labels)))
+    for start in range(0, len(times), step):
+        block = slice(start, start + step)
+        weights = times[block][:, codes].astype(np.float64)  # (b, P)
+        true_positives = np.cumsum(weights * labels, axis=1)[:, ends]  # (b, thresholds)
+        false_positives = np.cumsum(weights * ~labels, axis=1)[:, ends]
+        positives, negatives = true_positives[:, -1], false_positives[:, -1]
+        both = (positives > 0) & (negatives > 0)
+        gained = np.diff(true_positives, axis=1, prepend=0)
+        # A run of ties is a straight line of the ROC curve: half of its own positives rank above its negatives.
+        below = np.diff(false_positives, axis=1, prepend=0) * (true_positives - gained / 2)
+        selected = true_positives + false_positives
+        precision = np.divide(true_positives, selected, out=np.zeros_like(selected), where=selected > 0)
+        auroc[block][both] = below.sum(axis=1)[both] / (positives * negatives)[both]
+        auprc[block][both] = (gained * precision).sum(axis=1)[both] / positives[both]
+    return auroc, auprc

@@ -1,0 +1,69 @@
+"""Value types and the door to AnnData: everything above is built on these."""
+
+from .calibration import PlattScaling
+from .device import resolve_device
+from .door import gene_indices, genes_by_cells, make_task, open_anndata, read_embedding
+from .errors import (
+    ArgumentError,
+    DownloadError,
+    DuplicateGenesError,
+    ExpressionError,
+    GeneOverlapError,
+    MissingDependencyError,
+    MissingKeyError,
+    PriorError,
+    ScgrnError,
+    SplitError,
+    WeightsError,
+    WeightsUnavailableError,
+)
+from .genes import GeneAlignment, GeneVocabulary, check_unique_genes
+from .matrix import ExpressionSummary, expression_matrix, iter_cells, summarize_expression, to_dense
+from .network import PriorNetwork
+from .random import RNGLike, spawn_seeds
+from .split import EdgeSplit, LabeledPairs, SplitKind
+from .task import GRNScores, GRNTask
+from .tokens import MASK_TOKEN, N_BINS, N_TOKENS, needs_normalization, tokenize
+
+__all__ = [
+    "MASK_TOKEN",
+    "N_BINS",
+    "N_TOKENS",
+    "ArgumentError",
+    "DownloadError",
+    "DuplicateGenesError",
+    "EdgeSplit",
+    "ExpressionError",
+    "ExpressionSummary",
+    "GRNScores",
+    "GRNTask",
+    "GeneAlignment",
+    "GeneOverlapError",
+    "GeneVocabulary",
+    "LabeledPairs",
+    "MissingDependencyError",
+    "MissingKeyError",
+    "PlattScaling",
+    "PriorError",
+    "PriorNetwork",
+    "RNGLike",
+    "ScgrnError",
+    "SplitError",
+    "SplitKind",
+    "WeightsError",
+    "WeightsUnavailableError",
+    "check_unique_genes",
+    "expression_matrix",
+    "gene_indices",
+    "genes_by_cells",
+    "iter_cells",
+    "make_task",
+    "needs_normalization",
+    "open_anndata",
+    "read_embedding",
+    "resolve_device",
+    "spawn_seeds",
+    "summarize_expression",
+    "to_dense",
+    "tokenize",
+]

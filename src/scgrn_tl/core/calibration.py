@@ -1,0 +1,68 @@
+"""From scores to probabilities (Platt 1999)."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, logit
+
+from .errors import ArgumentError
+
+__all__ = ["PlattScaling"]
+
+LOGGER = logging.getLogger(__name__)
+
+_LEAST_SLOPE = 1e-3
+
+
+@dataclass(frozen=True)
+class PlattScaling:
+    """``P(edge) = 1 / (1 + exp(−(slope · score + intercept)))``, with a positive slope, so that ranks stay.
+
+    Attributes
+    ----------
+    slope, intercept
+        Of the logistic curve; 1 and 0 leave a logit as it is.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    @classmethod
+    def fit(cls, scores: np.ndarray, labels: np.ndarray) -> PlattScaling:
+        """Fit to labelled scores by maximum likelihood.
+
+        Parameters
+        ----------
+        scores
+            ``(P,)``.
+        labels
+            ``bool (P,)``, with both classes.
+
+        Raises
+        ------
+        ArgumentError
+            If the labels are of one class.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        labels = np.asarray(labels, dtype=bool)
+        if labels.all() or not labels.any():
+            msg = f"Calibration needs edges and non-edges; all {len(labels)} pairs are of one class."
+            raise ArgumentError(msg)
+        scores = np.asarray(scores, dtype=np.float64)
+        center, spread = float(scores.mean()), float(scores.std()) or 1.0
+        fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(((scores - center) / spread)[:, None], labels)
+        slope = float(fitted.coef_[0, 0]) / spread
+        intercept = float(fitted.intercept_[0]) - slope * center
+        if slope < _LEAST_SLOPE:
+            LOGGER.warning("Scores do not separate the validation edges; probabilities say little beyond prevalence.")
+            slope = _LEAST_SLOPE
+            intercept = float(logit(labels.mean())) - slope * center
+        return cls(slope, intercept)
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """Probabilities ``float32`` of scores of any shape."""
+        return expit(self.slope * np.asarray(scores, dtype=np.float64) + self.intercept).astype(np.float32)

@@ -1,0 +1,72 @@
+"""The family of errors: each derives from :class:`ScgrnError` and from the builtin that fits.
+
+A message says what was given, what is expected, and the call that mends it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArgumentError",
+    "DownloadError",
+    "DuplicateGenesError",
+    "ExpressionError",
+    "GeneOverlapError",
+    "MissingDependencyError",
+    "MissingKeyError",
+    "PriorError",
+    "ScgrnError",
+    "SplitError",
+    "WeightsError",
+    "WeightsUnavailableError",
+]
+
+
+class ScgrnError(Exception):
+    """Base of every error that scgrn_tl raises on purpose."""
+
+
+class ArgumentError(ScgrnError, ValueError):
+    """An argument has a value that the function cannot use."""
+
+
+class ExpressionError(ScgrnError, ValueError):
+    """The expression matrix holds negative, NaN or infinite values, or has a shape that cannot be used."""
+
+
+class DuplicateGenesError(ScgrnError, ValueError):
+    """``var_names`` are not unique."""
+
+
+class GeneOverlapError(ScgrnError, ValueError):
+    """Too few of the data's genes are known to the encoder or the prior."""
+
+
+class PriorError(ScgrnError, ValueError):
+    """A prior network cannot be read, or too little of it is left after alignment with the data's genes."""
+
+
+class SplitError(ScgrnError, ValueError):
+    """An edge split is impossible, or contradicts the genes it is used with."""
+
+
+class MissingDependencyError(ScgrnError, ImportError):
+    """An optional package that this call needs is not installed."""
+
+
+class MissingKeyError(ScgrnError, KeyError):
+    """A slot of the AnnData that should have been written before is not there."""
+
+    def __str__(self) -> str:  # KeyError shows the repr of its message, quotes and all
+        return str(self.args[0]) if self.args else ""
+
+
+class WeightsError(ScgrnError, ValueError):
+    """A weights file is damaged, does not match the model, or is not what its hash says."""
+
+
+class WeightsUnavailableError(WeightsError, FileNotFoundError):
+    """Weights are neither here nor to be had."""
+
+
+class DownloadError(ScgrnError, OSError):
+    """A file could not be downloaded or does not have the expected hash."""

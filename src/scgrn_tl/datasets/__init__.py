@@ -1,0 +1,16 @@
+"""Data to learn from and to test on: BEELINE, scBERT's weights and vocabulary, priors, and a simulator."""
+
+from ._beeline import beeline, beeline_split
+from ._priors import collectri, tf_names
+from ._scbert import scbert_vocabulary, scbert_weights
+from ._simulated import simulated
+
+__all__ = [
+    "beeline",
+    "beeline_split",
+    "collectri",
+    "scbert_vocabulary",
+    "scbert_weights",
+    "simulated",
+    "tf_names",
+]

@@ -1,0 +1,118 @@
+"""Where a stored network is found: the slots that ``sg.tl`` writes, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scgrn_tl.core import ArgumentError, MissingKeyError, check_unique_genes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+
+__all__ = ["StoredNetwork", "read_network", "read_record"]
+
+_WRITTEN_BY = "`sg.tl.fit_grn`"
+
+
+@dataclass(frozen=True, eq=False)
+class StoredNetwork:
+    """A network as it stands in an AnnData.
+
+    Attributes
+    ----------
+    genes
+        ``object[G]``, the gene names.
+    matrix
+        ``varp[key]`` as ``float32`` in CSR form, G×G; the row regulates the column.
+    specificity, std, sign
+        ``varp[f"{key}_specificity"]`` and so on, in CSR form; ``None`` where that slot is not there.
+    is_regulator
+        ``bool[G]``: the genes that were scored as regulators.
+    prior
+        The prior's edges among the genes, ``source, target, sign``; ``None`` for a network made without one.
+    """
+
+    genes: np.ndarray
+    matrix: sparse.csr_matrix
+    specificity: sparse.csr_matrix | None
+    std: sparse.csr_matrix | None
+    sign: sparse.csr_matrix | None
+    is_regulator: np.ndarray
+    prior: pd.DataFrame | None
+
+    @property
+    def holds_probabilities(self) -> bool:
+        """Whether every stored value lies between 0 and 1."""
+        values = self.matrix.data
+        return not values.size or bool((values >= 0).all() and (values <= 1).all())
+
+
+def read_record(adata: AnnData, key: str) -> Mapping[str, Any]:
+    """``uns[key]``, the record that was written beside the network.
+
+    Raises
+    ------
+    MissingKeyError
+        If it is not there.
+    """
+    if key not in adata.uns:
+        msg = f"Did not find .uns[{key!r}]. Run {_WRITTEN_BY} first. Keys of .uns: {sorted(map(str, adata.uns))}."
+        raise MissingKeyError(msg)
+    record: Mapping[str, Any] = adata.uns[key]
+    return record
+
+
+def read_network(adata: AnnData, key: str) -> StoredNetwork:
+    """The network stored under ``key``.
+
+    Raises
+    ------
+    MissingKeyError
+        If there is no ``varp[key]``.
+    ArgumentError
+        If ``varp[key]`` is not a numeric matrix.
+    DuplicateGenesError
+        If ``var_names`` are not unique.
+    """
+    if key not in adata.varp:
+        msg = f"Did not find .varp[{key!r}]. Run {_WRITTEN_BY} first. Keys of .varp: {sorted(adata.varp)}."
+        raise MissingKeyError(msg)
+    check_unique_genes(tuple(adata.var_names))
+    matrix = _as_csr(adata.varp[key], f".varp[{key!r}]")
+    flag = f"{key}_is_tf"
+    is_regulator = adata.var[flag].to_numpy(dtype=bool) if flag in adata.var else np.diff(matrix.indptr) > 0
+    return StoredNetwork(
+        genes=adata.var_names.to_numpy(dtype=object),
+        matrix=matrix,
+        specificity=_beside(adata, key, "specificity"),
+        std=_beside(adata, key, "std"),
+        sign=_beside(adata, key, "sign"),
+        is_regulator=is_regulator,
+        prior=_stored_prior(adata, key),
+    )
+
+
+def _beside(adata: AnnData, key: str, name: str) -> sparse.csr_matrix | None:
+    slot = f"{key}_{name}"
+    return _as_csr(adata.varp[slot], f".varp[{slot!r}]") if slot in adata.varp else None
+
+
+def _as_csr(values: Any, slot: str) -> sparse.csr_matrix:
+    # csr_matrix and csr_array index differently: everything below sees the former.
+    if getattr(values, "dtype", None) is None or np.dtype(values.dtype).kind not in "biuf":
+        msg = f"{slot} is a {type(values).__name__}; a numeric genes × genes matrix is expected."
+        raise ArgumentError(msg)
+    return sparse.csr_matrix(values, dtype=np.float32)
+
+
+def _stored_prior(adata: AnnData, key: str) -> pd.DataFrame | None:
+    record = adata.uns.get(key)
+    prior = record.get("prior") if hasattr(record, "get") else None
+    return prior if isinstance(prior, pd.DataFrame) else None

@@ -1,0 +1,42 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scgrn_tl.core import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["replaced_when_complete"]
+
+
+@contextmanager
+def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a path beside ``path`` to write to, and move it there once the block has ended well.
+
+    If the block fails (a full disk, Ctrl-C), what stood under ``path`` before still stands there, and nothing is left
+    beside it. The path given ends with the suffixes of ``path``.
+
+    Raises
+    ------
+    ArgumentError
+        If the folder does not exist, or ``path`` is itself a folder.
+    """
+    path = Path(path).expanduser()
+    if not path.parent.is_dir():
+        msg = f"Cannot write {str(path)!r}: there is no folder {str(path.parent)!r}. Make it first."
+        raise ArgumentError(msg)
+    if path.is_dir():
+        msg = f"Cannot write {str(path)!r}: it is a folder. Name a file in it."
+        raise ArgumentError(msg)
+    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,395 @@
+"""scTransNet as an object: fit, score, save, load."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scgrn_tl.core.errors import ArgumentError, MissingKeyError, WeightsError
+from scgrn_tl.core.network import PriorNetwork
+from scgrn_tl.core.random import spawn_seeds
+from scgrn_tl.core.task import GRNScores
+
+from .hub_rates import fit_hub_rates
+from .link_training import LinkTrainer, Supervision
+from .node_features import gene_features
+from .prior_gnn import RelationalGraph
+from .sctransnet import GeneInputs, ScTransNetConfig, ScTransNetModule
+from .seeding import seeded_rng
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Self
+
+    from scgrn_tl.core.task import GRNTask
+
+__all__ = ["ScTransNet"]
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Member:
+    """One fitted network of the ensemble."""
+
+    module: ScTransNetModule
+    history: dict[str, list[float]]
+    best_epoch: int
+
+
+class ScTransNet:
+    """The scTransNet model of one dataset's genes.
+
+    Parameters
+    ----------
+    config
+        Hyper-parameters; see :class:`ScTransNetConfig`.
+    **changes
+        Single hyper-parameters to change in it.
+
+    Examples
+    --------
+    >>> model = ScTransNet(epochs=50).fit(task)  # doctest: +SKIP
+    >>> model.save("my_network")  # doctest: +SKIP
+    >>> ScTransNet.load("my_network").score([("GATA1", "KLF1")])  # doctest: +SKIP
+    """
+
+    def __init__(self, config: ScTransNetConfig | None = None, **changes: Any) -> None:
+        try:
+            self.config = replace(config or ScTransNetConfig(), **changes)
+        except TypeError as error:
+            known = ", ".join(ScTransNetConfig.__dataclass_fields__)
+            msg = f"scTransNet has no such hyper-parameter ({error}). There are: {known}."
+            raise ArgumentError(msg) from error
+        _check_config(self.config)
+        self.genes: tuple[str, ...] = ()
+        self.prior: PriorNetwork | None = None
+        self.seed: int | None = None
+        self._inputs: GeneInputs | None = None
+        self._members: list[_Member] = []
+
+    # ---------------------------------------------------------------- fitting
+
+    def fit(self, task: GRNTask, *, on_epoch: Callable[[], None] | None = None) -> Self:
+        """Fit to the training pairs of ``task``, stopping on its validation pairs.
+
+        Parameters
+        ----------
+        task
+            Genes, expression, prior, split and embedding.
+        on_epoch
+            Called after every epoch of every member.
+        """
+        train, validation = task.supervision()
+        if task.prior is None:
+            msg = "scTransNet needs a prior network: give one (`prior=`)."
+            raise ArgumentError(msg)
+        if not self.config.use_gnn and task.embedding is None:
+            msg = "Without the GNN and without a gene embedding nothing is left to learn from: give use_rep or use_gnn."
+            raise ArgumentError(msg)
+        device = torch.device(task.device)
+        row_of = np.full(task.n_genes, -1)
+        row_of[task.regulators] = np.arange(len(task.regulators))
+        shape = (len(task.regulators), task.n_genes)
+        labels, mask = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+        rows = row_of[train.pairs[:, 0]]
+        mask[rows, train.pairs[:, 1]] = 1
+        labels[rows[train.labels], train.pairs[train.labels, 1]] = 1
+
+        base, regulator_rate, target_rate = 0.0, np.zeros(shape[0]), np.zeros(shape[1])
+        if self.config.hub_terms:
+            rates = fit_hub_rates(labels, mask)
+            base, regulator_rate, target_rate = rates.base, rates.regulator, rates.target
+        node_type = np.zeros(task.n_genes, dtype=np.int64)
+        node_type[task.regulators] = 1
+        features = gene_features(
+            task.expression, kind=self.config.gene_features, n_components=self.config.n_components, seed=task.seed
+        )
+        embedding = None if task.embedding is None else _standardize(task.embedding)
+        inputs = GeneInputs(
+            torch.from_numpy(features),
+            None if embedding is None else torch.from_numpy(embedding),
+            node_type=torch.from_numpy(node_type),
+            regulators=torch.from_numpy(task.regulators),
+            regulator_rate=torch.from_numpy(regulator_rate.astype(np.float32)),
+            target_rate=torch.from_numpy(target_rate.astype(np.float32)),
+        ).to(device)
+        edges = torch.from_numpy(np.ascontiguousarray(task.prior.edge_index)).to(device)
+        supervision = Supervision(
+            labels=torch.from_numpy(labels).to(device),
+            mask=torch.from_numpy(mask).to(device),
+            edge_index=edges,
+            edge_row=torch.from_numpy(row_of).to(device)[edges[0]],
+            sign=torch.from_numpy(task.prior.sign.astype(np.int64)).to(device),
+            validation=torch.from_numpy(
+                np.stack([row_of[validation.pairs[:, 0]], validation.pairs[:, 1]]).astype(np.int64)
+            ).to(device),
+            validation_labels=validation.labels,
+        )
+        members = []
+        for seed in spawn_seeds(task.seed, self.config.n_models):
+            with seeded_rng(seed, task.device):
+                module = self._build(features.shape[1], 0 if embedding is None else embedding.shape[1], base).to(device)
+                trainer = LinkTrainer(module, inputs, supervision, seed, on_epoch)
+                trainer.run()
+            members.append(_Member(module, trainer.history, trainer.best_epoch))
+        self.genes, self.prior, self.seed = task.genes, task.prior, task.seed
+        self._inputs, self._members = inputs, members
+        return self
+
+    def _build(self, n_features: int, embedding_width: int, base: float) -> ScTransNetModule:
+        return ScTransNetModule(n_features, embedding_width, base=base, config=self.config)
+
+    # ---------------------------------------------------------------- scoring
+
+    @torch.no_grad()
+    def scores(self) -> GRNScores:
+        """Logit of every pair of a regulator and a gene, all training edges carrying messages."""
+        inputs, prior = self._fitted()
+        graph = self._graph(inputs, prior)
+        logits, hubs = [], []
+        for member in self._members:
+            score, hub = member.module(inputs, graph)
+            logits.append((score + hub).float().cpu().numpy())
+            hubs.append(hub.float().cpu().numpy())
+        several = len(self._members) > 1
+        return GRNScores(
+            regulators=inputs.regulators.cpu().numpy(),
+            matrix=np.mean(logits, axis=0),
+            hub=np.mean(hubs, axis=0) if self.config.hub_terms else None,
+            std=np.std(logits, axis=0, ddof=1) if several else None,
+            is_logit=True,
+            history={
+                (f"{name}_{number}" if several else name): values
+                for number, member in enumerate(self._members)
+                for name, values in member.history.items()
+            },
+            details={"best_epoch": [member.best_epoch for member in self._members]},
+            model=self,
+        )
+
+    def score(self, pairs: Iterable[tuple[str, str]]) -> np.ndarray:
+        """Logits ``float32[P]`` of pairs given as (regulator, target) gene names.
+
+        Raises
+        ------
+        MissingKeyError
+            If a name is not among the model's genes, or a regulator not among those scored.
+        """
+        pairs = [(str(source), str(target)) for source, target in pairs]
+        scores = self.scores()
+        gene = {name: number for number, name in enumerate(self.genes)}
+        row = {self.genes[number]: position for position, number in enumerate(scores.regulators)}
+        unknown = sorted({t for _, t in pairs if t not in gene} | {s for s, _ in pairs if s not in row})
+        if unknown:
+            msg = f"Not among the model's {len(row)} regulators and {len(gene)} genes: {', '.join(unknown[:10])}."
+            raise MissingKeyError(msg)
+        return scores.matrix[[row[s] for s, _ in pairs], [gene[t] for _, t in pairs]]
+
+    def _graph(self, inputs: GeneInputs, prior: PriorNetwork) -> RelationalGraph | None:
+        if not self.config.use_gnn:
+            return None
+        device = inputs.features.device
+        return RelationalGraph.from_edges(
+            torch.from_numpy(np.ascontiguousarray(prior.edge_index)).to(device),
+            torch.from_numpy(prior.sign.astype(np.int64)).to(device),
+            inputs.node_type,
+        )
+
+    def _fitted(self) -> tuple[GeneInputs, PriorNetwork]:
+        if self._inputs is None or self.prior is None:
+            msg = "This model is not fitted. Call `.fit(task)` or load one with `ScTransNet.load(folder)`."
+            raise ArgumentError(msg)
+        return self._inputs, self.prior
+
+    @property
+    def regulators(self) -> tuple[str, ...]:
+        """Names of the genes scored as regulators."""
+        inputs, _ = self._fitted()
+        return tuple(self.genes[number] for number in inputs.regulators.tolist())
+
+    def __repr__(self) -> str:
+        if self._inputs is None:
+            return "ScTransNet(not fitted)"
+        return (
+            f"ScTransNet({len(self.regulators):,} regulators × {len(self.genes):,} genes, "
+            f"{len(self._members)} model{'s' if len(self._members) > 1 else ''}, seed {self.seed})"
+        )
+
+    # ---------------------------------------------------------------- files
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the fitted model: tensors to ``model.safetensors``, everything else to ``model.json``.
+
+        The folder appears complete or not at all: it is written beside its final place and then moved there.
+
+        Parameters
+        ----------
+        folder
+            Where to write.
+        overwrite
+            Replace a folder that is there already.
+        """
+        from safetensors.torch import save_file
+
+        from scgrn_tl import __version__
+
+        inputs, prior = self._fitted()
+        folder = Path(folder)
+        if folder.exists() and not overwrite:
+            msg = f"{str(folder)!r} exists already. Pass overwrite=True to replace it."
+            raise ArgumentError(msg)
+        tensors = {f"inputs.{name}": value for name, value in inputs.state_dict().items()}
+        for number, member in enumerate(self._members):
+            tensors |= {f"models.{number}.{name}": value for name, value in member.module.state_dict().items()}
+        tensors["prior.edge_index"] = torch.from_numpy(np.ascontiguousarray(prior.edge_index))
+        tensors["prior.sign"] = torch.from_numpy(prior.sign.copy())
+        tensors["prior.weight"] = torch.from_numpy(prior.weight.copy())
+        record = {
+            "format": "scgrn_tl.ScTransNet",
+            "format_version": FORMAT_VERSION,
+            "scgrn_tl_version": __version__,
+            "config": asdict(self.config),
+            "genes": list(self.genes),
+            "prior_sha256": prior.sha256(),
+            "prior_report": dict(prior.report),
+            "seed": self.seed,
+            "members": [{"history": m.history, "best_epoch": m.best_epoch} for m in self._members],
+        }
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+                      beside / "model.safetensors")  # fmt: skip
+            (beside / "model.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+            if folder.exists():
+                old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+                folder.rename(old / folder.name)
+                beside.rename(folder)
+                shutil.rmtree(old)
+            else:
+                beside.rename(folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: str | None = None) -> ScTransNet:
+        """Read a model that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        folder
+            Where it was written.
+        device
+            Where to put it; see :func:`scgrn_tl.core.resolve_device`.
+
+        Raises
+        ------
+        WeightsError
+            If files are missing, damaged, of a newer format, or do not fit each other.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from scgrn_tl.core.device import resolve_device
+
+        folder = Path(folder)
+        try:
+            record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            tensors = load_file(folder / "model.safetensors")
+        except FileNotFoundError as error:
+            msg = f"{str(folder)!r} holds no saved ScTransNet: {Path(str(error.filename)).name} is missing."
+            raise WeightsError(msg) from error
+        except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
+            msg = f"The model in {str(folder)!r} is damaged: {error}"
+            raise WeightsError(msg) from error
+        if record.get("format") != "scgrn_tl.ScTransNet":
+            msg = f"{str(folder)!r} holds no ScTransNet, but {record.get('format')!r}."
+            raise WeightsError(msg)
+        if record["format_version"] > FORMAT_VERSION:
+            msg = (
+                f"The model in {str(folder)!r} has format {record['format_version']} (scgrn_tl "
+                f"{record['scgrn_tl_version']}); this version reads up to {FORMAT_VERSION}. Upgrade scgrn_tl."
+            )
+            raise WeightsError(msg)
+        where = resolve_device(device)
+        try:
+            model = cls._from_record(record, tensors, where)
+        except (KeyError, RuntimeError, TypeError) as error:
+            msg = f"The model in {str(folder)!r} does not fit its own description: {error}"
+            raise WeightsError(msg) from error
+        if model.prior is not None and model.prior.sha256() != record["prior_sha256"]:
+            msg = f"The prior network in {str(folder)!r} is not the one that its hash was made of."
+            raise WeightsError(msg)
+        return model
+
+    @classmethod
+    def _from_record(cls, record: dict[str, Any], tensors: dict[str, Tensor], device: str) -> ScTransNet:
+        settings = dict(record["config"])
+        settings["gnn_widths"] = tuple(settings["gnn_widths"])
+        model = cls(ScTransNetConfig(**settings))
+        inputs = {name.removeprefix("inputs."): t for name, t in tensors.items() if name.startswith("inputs.")}
+        inputs.setdefault("embedding", None)  # type: ignore[arg-type]
+        features, embedding = inputs.pop("features"), inputs.pop("embedding")
+        model.genes = tuple(record["genes"])
+        model.seed = record["seed"]
+        model.prior = PriorNetwork(
+            model.genes,
+            tensors["prior.edge_index"].numpy(),
+            tensors["prior.sign"].numpy(),
+            tensors["prior.weight"].numpy(),
+            record["prior_report"],
+        )
+        model._inputs = GeneInputs(features, embedding, **inputs).to(device)
+        for number, member in enumerate(record["members"]):
+            prefix = f"models.{number}."
+            state = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+            module = model._build(features.shape[1], 0 if embedding is None else embedding.shape[1], 0.0)
+            module.load_state_dict(state, strict=True)
+            model._members.append(_Member(module.to(device).eval(), member["history"], member["best_epoch"]))
+        return model
+
+
+def _standardize(embedding: np.ndarray) -> np.ndarray:
+    """Zero mean and unit variance per dimension over the genes that have a vector; NaN rows become zeros.
+
+    Where some gene has none, a last column tells which do.
+    """
+    known = np.isfinite(embedding).all(axis=1)
+    if not known.any():
+        msg = "The gene embedding has no gene with finite values."
+        raise ArgumentError(msg)
+    mean, std = embedding[known].mean(0), embedding[known].std(0)
+    standard = np.where(known[:, None], (embedding - mean) / np.where(std > 1e-8, std, 1.0), 0.0)
+    if not known.all():
+        standard = np.hstack([standard, known[:, None].astype(float)])
+    return standard.astype(np.float32)
+
+
+def _check_config(config: ScTransNetConfig) -> None:
+    """Raise before any compute where a hyper-parameter makes no sense."""
+    positive = ("n_components", "gnn_heads", "channel_hidden", "channel_width", "epochs", "patience", "n_models", "lr")
+    rules = [
+        *((f"{name} > 0", getattr(config, name) > 0) for name in positive),
+        ("0 <= dropout < 1", 0 <= config.dropout < 1),
+        ("0 < hidden_edges < 1", 0 < config.hidden_edges < 1),
+        ("weight_decay >= 0", config.weight_decay >= 0),
+        ("decoder in ('dot', 'cosine', 'mlp')", config.decoder in {"dot", "cosine", "mlp"}),
+        ("gene_features in ('pca', 'expression')", config.gene_features in {"pca", "expression"}),
+        ("negatives in ('all', 'hard')", config.negatives in {"all", "hard"}),
+        ("select in ('auprc', 'loss')", config.select in {"auprc", "loss"}),
+        ("gnn_widths divisible by gnn_heads", all(width % config.gnn_heads == 0 for width in config.gnn_widths)),
+        ("gnn_widths not empty", len(config.gnn_widths) > 0),
+    ]
+    broken = [rule for rule, holds in rules if not holds]
+    if broken:
+        msg = f"scTransNet's hyper-parameters have to satisfy: {'; '.join(broken)}. Got {config}."
+        raise ArgumentError(msg)

@@ -1,0 +1,83 @@
+"""What the graph knows of a gene before any message: its expression (model.md §5)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from scipy import sparse
+
+__all__ = ["GeneFeatures", "gene_features", "gene_moments"]
+
+GeneFeatures = Literal["pca", "expression"]
+
+MAX_CELLS = 2048
+"""Beyond as many cells, ``"expression"`` is reduced to :data:`MAX_COMPONENTS` components."""
+MAX_COMPONENTS = 512
+
+
+def gene_moments(expression: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, population standard deviation and share of non-zero cells of each gene of a genes × cells matrix."""
+    n_cells = expression.shape[1]
+    if sparse.issparse(expression):
+        values = sparse.csr_array(expression, dtype=np.float64)
+        mean = values.mean(axis=1)
+        std = np.sqrt(np.maximum(values.power(2).mean(axis=1) - mean**2, 0))
+        return mean, std, values.astype(bool).sum(axis=1) / n_cells
+    mean = expression.mean(axis=1, dtype=np.float64)
+    std = expression.std(axis=1, dtype=np.float64)
+    return mean, std, np.count_nonzero(expression, axis=1) / n_cells
+
+
+def gene_features(expression: Any, *, kind: GeneFeatures = "pca", n_components: int = 32, seed: int = 0) -> np.ndarray:
+    """Node features of every gene.
+
+    Parameters
+    ----------
+    expression
+        Genes × cells, dense or sparse.
+    kind
+        ``"pca"``: the gene's loadings on the leading components of the z-scored expression, and its standardised mean,
+        spread and share of expressing cells. ``"expression"``: the z-scored expression across cells itself; above 2,048
+        cells, its 512 leading components.
+    n_components
+        Components of ``"pca"``; fewer where the data has fewer.
+    seed
+        Seed of the decomposition's starting vector.
+
+    Returns
+    -------
+    ``float32[G, F]``. A gene of constant expression has zeros in place of a profile.
+    """
+    n_cells = expression.shape[1]
+    mean, std, detected = gene_moments(expression)
+    constant = std <= 1e-6 * np.maximum(np.abs(mean), 1e-3)  # rounding of float32 expression leaves no exact zero
+    scale = np.divide(1.0, std, out=np.zeros_like(std), where=~constant)
+    if kind == "expression" and n_cells <= MAX_CELLS:
+        dense = expression.toarray() if sparse.issparse(expression) else expression
+        return ((dense - mean[:, None]) * scale[:, None]).astype(np.float32)
+    if kind == "expression":
+        return _components(expression, scale, MAX_COMPONENTS, seed)
+    profile = _components(expression, scale, n_components, seed)
+    moments = np.column_stack([mean, std, detected])
+    moments = (moments - moments.mean(0)) / np.maximum(moments.std(0), 1e-8)
+    return np.hstack([profile, moments]).astype(np.float32)
+
+
+def _components(expression: Any, scale: np.ndarray, n_components: int, seed: int) -> np.ndarray:
+    """Loadings ``(G, n_components)`` of genes on the principal components of cells, of unit overall variance."""
+    from sklearn.decomposition import PCA
+
+    n_genes, n_cells = expression.shape
+    n_components = min(n_components, n_genes - 1, n_cells - 1)
+    if n_components < 1 or not scale.any():
+        return np.zeros((n_genes, 1), dtype=np.float32)
+    if sparse.issparse(expression):
+        scaled = (sparse.diags_array(scale) @ expression).T.tocsr()  # cells × genes
+    else:
+        scaled = (np.asarray(expression, dtype=np.float64) * scale[:, None]).T
+    pca = PCA(n_components, svd_solver="arpack", random_state=seed % 2**32).fit(scaled)
+    loadings = pca.components_.T * pca.singular_values_
+    signs = np.sign(loadings[np.abs(loadings).argmax(0), np.arange(loadings.shape[1])])
+    spread = float(loadings.std())
+    return (loadings * signs / (spread if spread > 0 else 1.0)).astype(np.float32)

@@ -1,0 +1,185 @@
+"""Graph attention over the prior network (scTransNet eqs. 7–13, Kommu et al. 2024; after Yasunaga et al. 2021)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
+from torch_geometric.utils import softmax
+
+__all__ = ["N_RELATIONS", "PriorGNN", "PriorGNNLayer", "RelationalGraph"]
+
+_ACTIVATES, _REPRESSES, _REGULATES = 0, 1, 2
+_INVERSE = 3  # added to a relation, its inverse: target → regulator
+_SELF_LOOP = 6
+N_RELATIONS = 7
+N_NODE_TYPES = 2
+"""Target (0) and regulator (1)."""
+
+
+@dataclass(frozen=True, eq=False)
+class RelationalGraph:
+    """Edges as the GNN walks them: each regulation, its inverse, and a self loop per gene.
+
+    Attributes
+    ----------
+    edge_index
+        ``int64[2, E']``, source and target gene of every message.
+    relation
+        ``int64[E']``: activates, represses, regulates (sign unknown), the three inverses, self loop.
+    node_type
+        ``int64[G]``: 1 for a regulator, 0 for any other gene.
+    """
+
+    edge_index: Tensor
+    relation: Tensor
+    node_type: Tensor
+
+    @classmethod
+    def from_edges(cls, edge_index: Tensor, sign: Tensor, node_type: Tensor) -> RelationalGraph:
+        """Build from directed edges ``int64[2, E]`` with ``sign`` in −1, 0, 1."""
+        n_genes = len(node_type)
+        forward = torch.full_like(sign, _REGULATES, dtype=torch.int64)
+        forward[sign > 0] = _ACTIVATES
+        forward[sign < 0] = _REPRESSES
+        loops = torch.arange(n_genes, device=edge_index.device)
+        return cls(
+            edge_index=torch.cat([edge_index, edge_index.flip(0), torch.stack([loops, loops])], dim=1),
+            relation=torch.cat([forward, forward + _INVERSE, torch.full_like(loops, _SELF_LOOP)]),
+            node_type=node_type,
+        )
+
+
+class PriorGNNLayer(MessagePassing):
+    """One layer: messages and attention that know the relation and the types of both genes.
+
+    With node states v, node types u and relations r̃::
+
+        r_st = f_r(r̃, u_s, u_t)                                   (7)  two-layer MLP
+        m_st = f_m(v_s, u_s, r_st)                                 (8)  linear
+        q_s  = f_q(v_s, u_s),  k_t = f_k(v_t, u_t, r_st)           (9, 10)  linear
+        γ_st = q_sᵀ k_t / √D,  α_st = softmax over the edges into t (11, 12)
+        ṽ_t  = f_n(Σ_s α_st m_st) + v_t                            (13) two-layer MLP; linear residual if widths differ
+
+    A linear map of a concatenation is the sum of a linear map of each part, so f_m, f_q and f_k are computed once per
+    gene and once per distinct (relation, type, type) and only added per edge.
+
+    Parameters
+    ----------
+    in_width, out_width
+        Width of v before and after.
+    heads
+        Attention heads that ``out_width`` is divided between.
+    """
+
+    def __init__(self, in_width: int, out_width: int, *, heads: int = 4) -> None:
+        super().__init__(aggr="add", node_dim=0)
+        if out_width % heads:
+            msg = f"A width of {out_width} cannot be divided between {heads} heads."
+            raise ValueError(msg)
+        self.heads, self.head_width = heads, out_width // heads
+        self.relation_mlp = nn.Sequential(
+            nn.Linear(N_RELATIONS + 2 * N_NODE_TYPES, out_width), nn.ReLU(), nn.Linear(out_width, out_width)
+        )
+        self.message_state = nn.Linear(in_width, out_width)
+        self.message_type = nn.Embedding(N_NODE_TYPES, out_width)
+        self.message_relation = nn.Linear(out_width, out_width, bias=False)
+        self.query_state = nn.Linear(in_width, out_width)
+        self.query_type = nn.Embedding(N_NODE_TYPES, out_width)
+        self.key_state = nn.Linear(in_width, out_width)
+        self.key_type = nn.Embedding(N_NODE_TYPES, out_width)
+        self.key_relation = nn.Linear(out_width, out_width, bias=False)
+        self.node_mlp = nn.Sequential(nn.Linear(out_width, out_width), nn.ReLU(), nn.Linear(out_width, out_width))
+        self.residual = nn.Identity() if in_width == out_width else nn.Linear(in_width, out_width, bias=False)
+
+    def relation_table(self) -> Tensor:
+        """r_st of every (relation, type of s, type of t): ``(7·2·2, D)``."""
+        device = self.message_type.weight.device
+        relation, source, target = torch.meshgrid(
+            torch.arange(N_RELATIONS, device=device),
+            torch.arange(N_NODE_TYPES, device=device),
+            torch.arange(N_NODE_TYPES, device=device),
+            indexing="ij",
+        )
+        one_hot = [
+            nn.functional.one_hot(relation.reshape(-1), N_RELATIONS),
+            nn.functional.one_hot(source.reshape(-1), N_NODE_TYPES),
+            nn.functional.one_hot(target.reshape(-1), N_NODE_TYPES),
+        ]
+        table: Tensor = self.relation_mlp(torch.cat(one_hot, dim=1).to(self.message_type.weight.dtype))
+        return table
+
+    def forward(self, v: Tensor, graph: RelationalGraph) -> Tensor:
+        """New node states ``(G, out_width)`` of ``v (G, in_width)``."""
+        source_type, target_type = graph.node_type[graph.edge_index]
+        combination = (graph.relation * N_NODE_TYPES + source_type) * N_NODE_TYPES + target_type  # (E',)
+        table = self.relation_table()
+        aggregated = self.propagate(
+            graph.edge_index,
+            m=self.message_state(v) + self.message_type(graph.node_type),  # (G, D)
+            q=self.query_state(v) + self.query_type(graph.node_type),  # (G, D)
+            k=self.key_state(v) + self.key_type(graph.node_type),  # (G, D)
+            message_table=self.message_relation(table),  # (28, D)
+            key_table=self.key_relation(table),  # (28, D)
+            combination=combination,
+            size=(len(v), len(v)),
+        )
+        updated: Tensor = self.node_mlp(aggregated) + self.residual(v)
+        return updated
+
+    def message(  # noqa: D102  (PyG's hook)
+        self,
+        m_j: Tensor,
+        q_j: Tensor,
+        k_i: Tensor,
+        message_table: Tensor,
+        key_table: Tensor,
+        combination: Tensor,
+        index: Tensor,
+        size_i: int | None,
+    ) -> Tensor:
+        n_edges = len(index)
+        key = (k_i + key_table.index_select(0, combination)).view(n_edges, self.heads, self.head_width)
+        query = q_j.view(n_edges, self.heads, self.head_width)
+        gamma = (query * key).sum(-1) / math.sqrt(self.head_width)  # (E', H)
+        alpha = softmax(gamma, index, num_nodes=size_i)  # (E', H)
+        message = (m_j + message_table.index_select(0, combination)).view(n_edges, self.heads, self.head_width)
+        weighted: Tensor = (alpha.unsqueeze(-1) * message).view(n_edges, -1)
+        return weighted
+
+
+class PriorGNN(nn.Module):
+    """A linear input map and M graph layers (eqs. 7–13).
+
+    Parameters
+    ----------
+    n_features
+        Width of the node features v⁰.
+    widths
+        Width after each layer; the input map goes to the first.
+    heads
+        Attention heads of each layer.
+    dropout
+        Share of node-state entries dropped before each layer in training.
+    """
+
+    def __init__(
+        self, n_features: int, *, widths: tuple[int, ...] = (256, 128), heads: int = 4, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.input = nn.Linear(n_features, widths[0])
+        self.layers = nn.ModuleList(
+            PriorGNNLayer(before, after, heads=heads)
+            for before, after in zip((widths[0], *widths[:-1]), widths, strict=True)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Tensor, graph: RelationalGraph) -> Tensor:
+        """Node states ``(G, widths[-1])`` of node features ``(G, n_features)``."""
+        v = self.input(features)
+        for layer in self.layers:
+            v = layer(self.dropout(v), graph)
+        return v

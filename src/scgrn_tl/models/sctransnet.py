@@ -1,0 +1,164 @@
+"""The scTransNet network: gene embedding and prior graph, joined and scored (Kommu et al. 2024, fig. 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .link_scorer import Decoder, LinkLogits, LinkScorer
+from .prior_gnn import PriorGNN, RelationalGraph
+
+if TYPE_CHECKING:
+    from .node_features import GeneFeatures
+
+__all__ = ["GeneInputs", "ScTransNetConfig", "ScTransNetModule"]
+
+
+@dataclass(frozen=True)
+class ScTransNetConfig:
+    """Everything about a fit that is chosen beforehand.
+
+    Attributes
+    ----------
+    use_gnn
+        Join the prior GNN's node states (``False``: Table 1's "w/o GNN", gene embedding only).
+    gene_features, n_components
+        Node features; see :func:`~scgrn_tl.models.gene_features`.
+    gnn_widths, gnn_heads
+        Widths and attention heads of the GNN's layers.
+    channel_hidden, channel_width
+        Widths of the two scoring channels.
+    decoder
+        How the channels meet: ``"dot"``, ``"cosine"`` or ``"mlp"``.
+    hub_terms
+        Give every regulator and target a term of its own, shrunk by empirical Bayes, so that the channels' product says
+        what is specific to a pair. ``False`` is the paper's bare product.
+    dropout
+        Share of entries dropped in training, in the graph layers and in the channels.
+    epochs, lr, weight_decay
+        Passes over all pairs, step width and decoupled weight decay of AdamW.
+    hidden_edges
+        Share of the training edges that each epoch hides from the graph; only hidden pairs are learned from, so the
+        model never reads an answer off its own input. Without a GNN nothing is hidden.
+    negatives
+        ``"all"`` learns from every labelled non-edge, which keeps log-odds true to the data. ``"hard"`` is the paper's:
+        per edge one non-edge of the same regulator, drawn anew each epoch.
+    select
+        The epoch kept is the best on validation pairs by ``"loss"`` (log-likelihood) or ``"auprc"``.
+    patience
+        Stop after as many epochs without a better one.
+    n_models
+        Networks fitted from different seeds; their logits are averaged and their spread is kept.
+    """
+
+    use_gnn: bool = True
+    gene_features: GeneFeatures = "pca"
+    n_components: int = 32
+    gnn_widths: tuple[int, ...] = (256, 128)
+    gnn_heads: int = 4
+    channel_hidden: int = 128
+    channel_width: int = 64
+    decoder: Decoder = "dot"
+    hub_terms: bool = True
+    dropout: float = 0.2
+    epochs: int = 100
+    lr: float = 3e-3
+    weight_decay: float = 1e-3
+    hidden_edges: float = 0.3
+    negatives: Literal["all", "hard"] = "all"
+    select: Literal["auprc", "loss"] = "loss"
+    patience: int = 30
+    n_models: int = 1
+
+
+class GeneInputs(nn.Module):
+    """What is known of every gene before training; buffers, saved with the weights.
+
+    Parameters
+    ----------
+    features
+        ``(G, F)``, node features of the graph.
+    embedding
+        ``(G, D)`` gene embedding, standardised, a column telling which genes have one included; ``None`` without.
+    node_type
+        ``int64 (G,)``: 1 for regulators.
+    regulators
+        ``int64 (R,)``, gene indices of the regulators scored.
+    hub
+        ``(R, G)`` is ``base + regulator_rate[:, None] + target_rate``; see :mod:`~scgrn_tl.models.hub_rates`.
+    """
+
+    def __init__(
+        self,
+        features: Tensor,
+        embedding: Tensor | None,
+        *,
+        node_type: Tensor,
+        regulators: Tensor,
+        regulator_rate: Tensor,
+        target_rate: Tensor,
+    ) -> None:
+        super().__init__()
+        self.features: Tensor
+        self.embedding: Tensor | None
+        self.node_type: Tensor
+        self.regulators: Tensor
+        self.regulator_rate: Tensor
+        self.target_rate: Tensor
+        self.register_buffer("features", features)
+        self.register_buffer("embedding", embedding)
+        self.register_buffer("node_type", node_type)
+        self.register_buffer("regulators", regulators)
+        self.register_buffer("regulator_rate", regulator_rate)
+        self.register_buffer("target_rate", target_rate)
+
+
+class ScTransNetModule(nn.Module):
+    """x_t = [Z_t ‖ v_t^M]; logit = b₀ + b^TF + b^tgt + c^TF·c^tgt (model.md §6).
+
+    Parameters
+    ----------
+    n_features
+        Width of the node features.
+    embedding_width
+        Width of the gene embedding; 0 without one.
+    base
+        b₀ at the start.
+    config
+        The rest.
+    """
+
+    def __init__(self, n_features: int, embedding_width: int, *, base: float, config: ScTransNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.gnn = (
+            PriorGNN(n_features, widths=config.gnn_widths, heads=config.gnn_heads, dropout=config.dropout)
+            if config.use_gnn
+            else None
+        )
+        self.scorer = LinkScorer(
+            embedding_width + (config.gnn_widths[-1] if config.use_gnn else 0),
+            hidden=config.channel_hidden,
+            out=config.channel_width,
+            decoder=config.decoder,
+            dropout=config.dropout,
+            centre=config.hub_terms,
+        )
+        self.base = nn.Parameter(torch.tensor(float(base)))
+
+    def forward(self, genes: GeneInputs, graph: RelationalGraph | None) -> LinkLogits:
+        """Score and hub part ``(R, G)`` of every pair; their sum is the logit."""
+        parts = []
+        if genes.embedding is not None:
+            parts.append(genes.embedding)
+        if self.gnn is not None:
+            if graph is None:
+                msg = "A model with a GNN needs the graph."
+                raise ValueError(msg)
+            parts.append(self.gnn(genes.features, graph))
+        score, hub = self.scorer(torch.cat(parts, dim=1), genes.regulators)
+        hub = hub + self.base + genes.regulator_rate.unsqueeze(1) + genes.target_rate.unsqueeze(0)
+        return LinkLogits(score, hub)

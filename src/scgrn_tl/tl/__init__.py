@@ -1,0 +1,13 @@
+"""The verbs: read an AnnData, compute, write the result into its slots."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "_attentive_pool": ["attentive_pool"],
+        "_fit_grn": ["fit_grn"],
+        "_scbert_embed": ["scbert_embed"],
+        "_scbert_pretrain": ["scbert_pretrain"],
+    },
+)

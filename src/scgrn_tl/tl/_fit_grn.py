@@ -1,0 +1,306 @@
+"""``tl.fit_grn``: a supervised GRN method on an AnnData, its result calibrated and stored."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from scgrn_tl.core import (
+    ArgumentError,
+    EdgeSplit,
+    LabeledPairs,
+    PlattScaling,
+    PriorNetwork,
+    check_unique_genes,
+    make_task,
+    read_embedding,
+    resolve_device,
+    spawn_seeds,
+)
+
+from ._slots import Slots, check_key, open_anndata, run_record, write_slots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anndata import AnnData
+    from mudata import MuData
+
+    from scgrn_tl.core import GRNScores, GRNTask, RNGLike
+    from scgrn_tl.methods import Method
+
+__all__ = ["fit_grn"]
+
+LOGGER = logging.getLogger(__name__)
+
+_SHARED = {"n_models": 1, "epochs": 100, "lr": 3e-3}
+"""Parameters of :func:`fit_grn` that are handed to a method that takes them."""
+
+
+def fit_grn(
+    adata: AnnData | MuData,
+    prior: Any,
+    *,
+    method: str = "sctransnet",
+    use_rep: str | None = "scbert",
+    layer: str | None = None,
+    tf_names: Iterable[str] | None = None,
+    split: EdgeSplit | None = None,
+    validation_fraction: float = 0.1,
+    n_models: int = 1,
+    epochs: int = 100,
+    lr: float = 3e-3,
+    device: str | None = None,
+    rng: RNGLike = 0,
+    max_edges: int = 5_000_000,
+    modality: str = "rna",
+    key_added: str = "grn",
+    copy: bool = False,
+    **method_params: Any,
+) -> AnnData | MuData | None:
+    """Infer a gene regulatory network from expression and a prior network (scTransNet; Kommu et al. 2024).
+
+    Every regulator is scored with every gene. Known edges are divided into a training and a validation part; the
+    validation part picks the epoch and calibrates the probabilities.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, cells × genes, with log-normalised expression or counts; or a MuData with ``modality``.
+    prior
+        Known edges: a DataFrame with ``source`` and ``target`` columns (and ``weight``, ``sign`` or ``mor``), a
+        :class:`networkx.DiGraph`, a csv or tsv file, a genes × genes matrix, or the key of one in ``varp``.
+        See :meth:`scgrn_tl.core.PriorNetwork.from_any`.
+    method
+        A supervised method of :func:`scgrn_tl.methods.show`.
+    use_rep
+        Key of the gene embedding in ``varm``. If ``"scbert"`` is not there yet, :func:`scbert_embed` is run first with
+        its defaults, and its results are stored too. ``None`` does without an embedding.
+    layer
+        Layer of the expression; ``X`` if ``None``.
+    tf_names
+        Further regulators to score, besides those that have an edge in the prior.
+    split
+        Pairs to train, validate and test on, for instance of :func:`scgrn_tl.bm.split_edges` or
+        :func:`scgrn_tl.datasets.beeline_split`. Test labels never reach the method; they are only evaluated on. If
+        ``None``, every pair of a prior's regulator and a gene is used, the pairs outside the prior as non-edges.
+    validation_fraction
+        Share of each regulator's pairs that validates, where ``split`` is ``None``.
+    n_models
+        Networks fitted from different seeds and averaged; their spread is stored.
+    epochs
+        Most passes over the training pairs.
+    lr
+        Step width of the optimiser.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, …; ``sg.settings.device`` if ``None``.
+    rng
+        Seed or generator. The same seed gives the same bits on the same machine with as many threads.
+    max_edges
+        Most edges to store; those of the highest probability.
+    modality
+        Which modality, if ``adata`` is a MuData.
+    key_added
+        Under which key results are stored.
+    copy
+        Write into a copy and return it.
+    **method_params
+        Parameters of the method, see ``sg.methods.get(method).parameters``.
+
+    Returns
+    -------
+    ``None``, or the copy with ``copy=True``. Sets these fields:
+
+    ``adata.varp[key_added]`` : :class:`scipy.sparse.csr_matrix` (G × G, float32)
+        Calibrated probability that the row's gene regulates the column's gene.
+    ``adata.varp[f"{key_added}_specificity"]`` : :class:`scipy.sparse.csr_matrix` (G × G, float32)
+        Log-odds beyond what the two genes' hub rates explain; for methods that tell the two apart.
+    ``adata.varp[f"{key_added}_std"]`` : :class:`scipy.sparse.csr_matrix` (G × G, float32)
+        Standard deviation of the log-odds over the models, if ``n_models > 1``.
+    ``adata.var[f"{key_added}_is_tf"]`` : bool
+        Which genes were scored as regulators.
+    ``adata.uns[key_added]`` : dict
+        ``params``, ``version``, ``metrics`` (DataFrame: this method and the hub floor, on validation and test pairs, as
+        of :func:`scgrn_tl.bm.evaluate`; absent if neither part has both classes), ``calibration`` (``slope``,
+        ``intercept``, ``fitted_on``), ``history`` (a list per quantity), ``prior`` (DataFrame), ``prior_report`` (what
+        was dropped from the prior), ``prior_sha256``, ``seconds``.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument cannot be used, all of them checked before the fit starts.
+    DuplicateGenesError
+        If ``var_names`` are not unique.
+    ExpressionError
+        If expression is negative, NaN or infinite anywhere.
+    MissingKeyError
+        If a layer, modality or embedding is not there.
+    PriorError
+        If the prior cannot be read or fewer than 10 edges or 2 regulators of it are among the genes.
+    SplitError
+        If the split was made for other genes.
+    WeightsUnavailableError
+        If the embedding is missing and scBERT's weights cannot be had.
+
+    Examples
+    --------
+    >>> import scgrn_tl as sg
+    >>> adata = sg.datasets.simulated()
+    >>> sg.tl.fit_grn(adata, adata.uns["ground_truth"], use_rep=None)
+    >>> sg.get.grn_df(adata, top_n=5)  # doctest: +SKIP
+    """
+    from scgrn_tl import methods
+    from scgrn_tl.bm import split_edges
+
+    started = time.perf_counter()
+    entry = methods.get(method)
+    if not entry.supervised:
+        msg = f"{method!r} does not learn from a prior, so `fit_grn` has no use for it; see `sg.methods.show()`."
+        raise ArgumentError(msg)
+    params = _method_parameters(entry, {"n_models": n_models, "epochs": epochs, "lr": lr}, method_params)
+    check_key("key_added", key_added)
+    if not isinstance(max_edges, int) or max_edges < 1:
+        msg = f"max_edges is a whole number above 0, not {max_edges!r}."
+        raise ArgumentError(msg)
+    where = resolve_device(device)
+    open_anndata(adata, modality=modality, copy=copy)
+    if copy:
+        adata = adata.copy()
+    data = open_anndata(adata, modality=modality)
+    genes = tuple(map(str, data.var_names))
+    check_unique_genes(genes)
+    network = PriorNetwork.from_any(prior, genes, adata=data)
+    split_seed, fit_seed, embed_seed = spawn_seeds(rng, 3)
+    if split is None:
+        split = split_edges(network, validation_fraction=validation_fraction, test_fraction=0.0, rng=split_seed)
+    embedding = None
+    if use_rep is not None and entry.uses_embedding:
+        embedding = _gene_embedding(data, use_rep, layer=layer, device=where, seed=embed_seed)
+    task = make_task(
+        data,
+        layer=layer,
+        prior=network,
+        split=split,
+        tf_names=tf_names,
+        embedding=embedding,
+        seed=fit_seed,
+        device=where,
+    )
+    scores = entry.run(task, **params)
+    calibration, fitted_on = _calibrate(scores, task)
+    probability = calibration(scores.matrix)
+    slots = _network_slots(scores, probability, n_genes=len(genes), key=key_added, max_edges=max_edges)
+    slots.uns[key_added] = run_record(
+        {
+            "method": method,
+            "use_rep": None if embedding is None else use_rep,
+            "layer": layer,
+            "n_regulators": len(task.regulators),
+            "n_genes_without_embedding": None if embedding is None else int((~np.isfinite(embedding).all(1)).sum()),
+            "n_training_edges": int(split.train.labels.sum()),
+            "split": split.kind,
+            "validation_fraction": validation_fraction,
+            "rng": rng if isinstance(rng, int) else None,
+            "device": where,
+            "max_edges": max_edges,
+            **params,
+        },
+        metrics=_metrics_table(entry.name, scores, probability, split, task),
+        calibration={"slope": calibration.slope, "intercept": calibration.intercept, "fitted_on": fitted_on},
+        history=dict(scores.history),
+        prior=network.to_frame(),
+        prior_report=dict(network.report),
+        prior_sha256=network.sha256(),
+        seconds=time.perf_counter() - started,
+    )
+    write_slots(adata, slots, modality=modality)
+    return adata if copy else None
+
+
+def _method_parameters(entry: Method, shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """What to hand to the method: its own parameters, and those shared ones it takes."""
+    entry.check_parameters(own)
+    accepted = entry.parameters
+    changed = [name for name, value in shared.items() if name not in accepted and value != _SHARED[name]]
+    if changed:
+        msg = f"Method {entry.name!r} takes no {', '.join(changed)}; leave it at its default."
+        raise ArgumentError(msg)
+    return {name: value for name, value in shared.items() if name in accepted} | own
+
+
+def _gene_embedding(adata: AnnData, use_rep: str, *, layer: str | None, device: str, seed: int) -> np.ndarray:
+    """``varm[use_rep]``; scBERT's is made first where it is missing."""
+    from ._scbert_embed import scbert_embed
+
+    if use_rep == "scbert" and use_rep not in adata.varm:
+        LOGGER.info("Did not find .varm['scbert']: running sg.tl.scbert_embed first.")
+        scbert_embed(adata, layer=layer, device=device, rng=seed)
+    return read_embedding(adata, use_rep)
+
+
+def _calibrate(scores: GRNScores, task: GRNTask) -> tuple[PlattScaling, str]:
+    """Platt scaling on the validation pairs; without both classes there, logits stay and other scores use training."""
+    train, validation = task.supervision()
+
+    def usable(part: LabeledPairs) -> bool:
+        return bool(part.labels.any()) and not bool(part.labels.all())
+
+    if usable(validation):
+        return PlattScaling.fit(scores.at(validation.pairs), validation.labels), "validation"
+    if scores.is_logit or not usable(train):
+        return PlattScaling(), "nothing"
+    return PlattScaling.fit(scores.at(train.pairs), train.labels), "train"
+
+
+def _metrics_table(
+    name: str, scores: GRNScores, probability: np.ndarray, split: EdgeSplit, task: GRNTask
+) -> pd.DataFrame | None:
+    """A row per part and per method (this one, the hub floor), of all parts that have edges and non-edges, if any."""
+    from scgrn_tl import methods
+    from scgrn_tl.bm import evaluate
+
+    rows: list[dict[str, Any]] = []
+    floor = scores if name == "hub_floor" else methods.get("hub_floor").run(task)
+    for part in ("validation", "test"):
+        labeled: LabeledPairs = getattr(split, part)
+        if not labeled.labels.any() or labeled.labels.all():
+            continue
+        rows.append({"method": name, "part": part} | evaluate(scores, labeled, probability=probability).to_dict())
+        if name != "hub_floor":
+            rows.append({"method": "hub_floor", "part": part} | evaluate(floor, labeled).to_dict())
+    return pd.DataFrame(rows) if rows else None
+
+
+def _network_slots(scores: GRNScores, probability: np.ndarray, *, n_genes: int, key: str, max_edges: int) -> Slots:
+    """``varp`` and ``var`` of a network: every scored pair but self pairs, or the ``max_edges`` likeliest."""
+    n_regulators = len(scores.regulators)
+    kept = np.ones(probability.shape, dtype=bool)
+    kept[np.arange(n_regulators), scores.regulators] = False
+    if kept.sum() > max_edges:
+        ranked = np.where(kept, scores.matrix, -np.inf).ravel()
+        best = np.argpartition(ranked, -max_edges)[-max_edges:]
+        LOGGER.warning(
+            "Of %s scored pairs the %s likeliest are stored (`max_edges`).", f"{kept.sum():,}", f"{max_edges:,}"
+        )
+        kept[...] = False
+        kept.flat[best] = True
+    row, column = np.nonzero(kept)
+
+    def network(values: np.ndarray) -> sparse.csr_matrix:
+        regulator = scores.regulators[row]
+        return sparse.csr_matrix((values[kept].astype(np.float32), (regulator, column)), shape=(n_genes, n_genes))
+
+    slots = Slots(varp={key: network(probability)})
+    if scores.hub is not None:
+        slots.varp[f"{key}_specificity"] = network(scores.matrix - scores.hub)
+    if scores.std is not None:
+        slots.varp[f"{key}_std"] = network(scores.std)
+    is_regulator = np.zeros(n_genes, dtype=bool)
+    is_regulator[scores.regulators] = True
+    slots.var[f"{key}_is_tf"] = is_regulator
+    return slots

@@ -1,0 +1,125 @@
+"""What an embedding run leaves behind as it goes, so that a killed run can be continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scgrn_tl.core import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scgrn_tl.models.pooling import GenePool
+
+__all__ = ["ResumeFolder"]
+
+SAVE_SHARE = 0.05
+"""At most this share of the run's time goes into saving."""
+
+
+class ResumeFolder:
+    """A folder with the sums and attention rows of the cells encoded so far.
+
+    ``run.json`` says which run it is; ``progress.npz`` holds the number of finished cells and every pool's sums,
+    replaced atomically; ``attention.npy`` is written in place, and rows that ``progress.npz`` does not count as
+    finished are written again.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+    run
+        What has to be the same for the sums to be continued: name → fingerprint.
+
+    Raises
+    ------
+    ArgumentError
+        If the folder holds another run's progress, or other files.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], run: Mapping[str, str]) -> None:
+        self.folder = Path(folder)
+        self._saved_at = -np.inf
+        self._save_seconds = 0.0
+        described = self.folder / "run.json"
+        if described.is_file():
+            before = json.loads(described.read_text())
+            differing = sorted(name for name in {*before, *run} if before.get(name) != run.get(name))
+            if differing:
+                msg = (
+                    f"resume_from={str(folder)!r} holds the progress of another run, which differs in "
+                    f"{', '.join(differing)}. Name another folder, or delete this one."
+                )
+                raise ArgumentError(msg)
+            return
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            msg = f"resume_from={str(folder)!r} holds other files; name a new or empty folder."
+            raise ArgumentError(msg)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._replace("run.json", json.dumps(dict(run), indent=1).encode())
+
+    def _replace(self, name: str, content: bytes) -> None:
+        """Write ``name`` beside itself, then put it in place: it is there whole or not at all."""
+        beside = self.folder / f".{name}.{os.getpid()}"
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self.folder / name)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def load(self) -> tuple[int, dict[str, GenePool]]:
+        """Number of finished cells, and the pools as they were then; ``(0, {})`` at the start."""
+        from scgrn_tl.models.pooling import GenePool
+
+        path = self.folder / "progress.npz"
+        if not path.is_file():
+            return 0, {}
+        states: dict[str, dict[str, np.ndarray]] = {}
+        with np.load(path, allow_pickle=False) as stored:
+            n_done = int(stored["n_done"])
+            names = json.loads(str(stored["names"]))
+            for number, name in enumerate(names):
+                states[name] = {key: stored[f"{number}.{key}"] for key in ("weighted_sum", "weight_sum", "n_cells")}
+        return n_done, {name: GenePool.from_state(state) for name, state in states.items()}
+
+    def attention(self, shape: tuple[int, int]) -> np.memmap:
+        """``float32 (N, T)`` on disk: the rows written before, or zeros."""
+        path = self.folder / "attention.npy"
+        if path.is_file() and (self.folder / "progress.npz").is_file():
+            stored = np.lib.format.open_memmap(path, mode="r+")
+            if stored.shape == shape and stored.dtype == np.float32:
+                return stored
+            msg = f"{path} has shape {stored.shape}, expected {shape}: delete the folder and start over."
+            raise ArgumentError(msg)
+        return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+
+    def save(self, n_done: int, pools: Mapping[str, GenePool], attention: np.ndarray | None, *, final: bool) -> None:
+        """Save the state after ``n_done`` cells; skipped, unless ``final``, where saving would take too much time."""
+        began = time.monotonic()
+        if not final and (began - self._saved_at) * SAVE_SHARE < self._save_seconds:
+            return
+        if isinstance(attention, np.memmap):
+            attention.flush()
+        arrays: dict[str, np.ndarray] = {"n_done": np.asarray(n_done), "names": np.asarray(json.dumps(list(pools)))}
+        for number, pool in enumerate(pools.values()):
+            arrays |= {f"{number}.{key}": value for key, value in pool.state().items()}
+        beside = self.folder / f".progress.{os.getpid()}.npz"
+        try:
+            with beside.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self.folder / "progress.npz")
+        finally:
+            beside.unlink(missing_ok=True)
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - began

@@ -1,0 +1,274 @@
+"""The ``scgrn-tl`` command."""
+
+from __future__ import annotations
+
+import logging
+import runpy
+import shutil
+import sys
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+import scgrn_tl as sg
+from scgrn_tl.cli import main
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A small simulated experiment and its network, as files."""
+    adata = sg.datasets.simulated(60, 40, 6, mean_targets=8, rng=0)
+    adata.uns["ground_truth"].to_csv(tmp_path / "net.csv", index=False)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    return tmp_path
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_help_shows_commands_and_examples(capsys):
+    with pytest.raises(SystemExit) as stop:
+        run("--help")
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "examples:" in out
+    for command in ("demo", "embed", "fit", "fetch", "info"):
+        assert f"    {command} " in out
+        with pytest.raises(SystemExit) as stop:
+            run(command, "--help")
+        assert stop.value.code == 0
+        assert "--debug" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["demo", "--dataset", "yeast"], ["fit", "a.h5ad"]])
+def test_wrong_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(*arguments)
+    assert stop.value.code == 2
+    assert "usage: scgrn-tl" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        run("--version")
+    assert capsys.readouterr().out.strip() == f"scgrn-tl {sg.__version__}"
+
+
+def test_info(capsys, monkeypatch, tmp_path):
+    monkeypatch.delenv("SCGRN_TL_WEIGHTS", raising=False)
+    monkeypatch.delenv("SCGRN_TL_MIRROR", raising=False)
+    monkeypatch.setenv("SCGRN_TL_CACHE", str(tmp_path / "cache"))
+    assert run("info") == 0
+    out = capsys.readouterr().out
+    assert f"numpy              {np.__version__}" in out
+    assert "not made yet" in out
+    assert "scgrn-tl fetch scbert" in out
+
+    (tmp_path / "cache" / "priors").mkdir(parents=True)
+    (tmp_path / "cache" / "priors" / "a.txt").write_bytes(b"x" * 2_000_000)
+    weights = tmp_path / "own.pth"
+    monkeypatch.setenv("SCGRN_TL_WEIGHTS", str(weights))
+    run("info")
+    out = capsys.readouterr().out
+    assert "priors: 1 files, 2.0 MB" in out
+    assert "which is not there" in out
+    weights.touch()
+    run("info")
+    assert "which is not there" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "{}/none.h5ad", "--prior", "{}/net.csv", "--out", "{}/o.h5ad"], "none.h5ad' is not there"),
+        (["fit", "{}/cells.h5ad", "--prior", "{}/none.csv", "--out", "{}/o.h5ad"], "none.csv' is not there"),
+        (["fit", "{}/net.csv", "--prior", "{}/net.csv", "--out", "{}/o.h5ad"], "not an .h5ad file"),
+        (["fit", "{}/cells.h5ad", "--prior", "{}/net.csv", "--out", "{}/no/o.h5ad"], "there is no folder"),
+        (["fit", "{}/cells.h5ad", "--prior", "{}/net.csv", "--out", "{}/o.h5ad", "--method", "magic"], "magic"),
+        (["embed", "{}/cells.h5ad", "--weights", "{}/none.pth", "--out", "{}/o.h5ad"], "none.pth"),
+        (["embed", "{}/broken.h5ad", "--out", "{}/o.h5ad"], ""),
+    ],
+)
+def test_an_error_is_one_line_and_status_2(files, capsys, arguments, message):
+    (files / "broken.h5ad").write_bytes(b"not an HDF5 file")
+    before = sorted(files.iterdir())
+    assert run(*[argument.format(files) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("scgrn-tl: error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert sorted(files.iterdir()) == before
+
+
+def test_debug_raises(files):
+    with pytest.raises(sg.ScgrnError):
+        run("fit", files / "none.h5ad", "--prior", "x", "--out", files / "o.h5ad", "--debug")
+
+
+def test_interrupt(files, capsys, monkeypatch):
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sg.tl, "fit_grn", interrupted)
+    assert (
+        run("fit", files / "cells.h5ad", "--prior", files / "net.csv", "--out", files / "o.h5ad", "--use-rep", "none")
+        == 130
+    )
+    assert "interrupted" in capsys.readouterr().err
+    assert sorted(path.name for path in files.iterdir()) == ["cells.h5ad", "net.csv"]
+
+
+def test_fit(files, capsys):
+    (files / "tfs.txt").write_text("G0001\nTF01\n")
+    arguments = ["fit", files / "cells.h5ad", "--prior", files / "net.csv", "--out", files / "o.h5ad", "--key", "net"]
+    status = run(
+        *arguments, "--use-rep", "none", "--epochs", 3, "--tf-names", files / "tfs.txt", "--edges", files / "e.tsv",
+        "--min-probability", 0, "--seed", 1,
+    )  # fmt: skip
+    assert status == 0
+    out = capsys.readouterr().out
+    assert "sctransnet, validation" in out
+    assert "hub_floor, validation" in out
+    assert "AUPRC ratio" in out
+    adata = ad.read_h5ad(files / "o.h5ad")
+    assert bool(adata.var.loc["G0001", "net_is_tf"])
+    edges = pd.read_csv(files / "e.tsv", sep="\t")
+    assert len(edges) == len(sg.get.grn_df(adata, key="net", min_probability=None)) == 7 * 39
+
+    again = sg.datasets.simulated(60, 40, 6, mean_targets=8, rng=0)
+    truth = pd.read_csv(files / "net.csv")
+    sg.tl.fit_grn(again, truth, use_rep=None, epochs=3, tf_names=["G0001", "TF01"], rng=1)
+    np.testing.assert_array_equal(again.varp["grn"].toarray(), adata.varp["net"].toarray())
+
+
+def test_embed(files, capsys, monkeypatch):
+    def embed(adata, *, weights, layer, n_cells, device, rng, key_added):
+        assert (weights, layer, n_cells, device, rng) == ("fit", "counts", 20, "cpu", 3)
+        adata.varm[key_added] = np.ones((adata.n_vars, 5), np.float32)
+
+    monkeypatch.setattr(sg.tl, "scbert_embed", embed)
+    arguments = ["--weights", "fit", "--layer", "counts", "--n-cells", 20, "--device", "cpu", "--seed", 3, "--key", "z"]
+    assert run("embed", files / "cells.h5ad", "--out", files / "o.h5ad", *arguments) == 0
+    assert "(40 × 5) in .varm['z']" in capsys.readouterr().out
+    assert ad.read_h5ad(files / "o.h5ad").varm["z"].shape == (40, 5)
+
+
+def test_fit_embeds_first_with_the_weights_given(files, monkeypatch):
+    seen = {}
+
+    def embed(adata, *, weights, **_kwargs):
+        seen["weights"] = weights
+        adata.varm["scbert"] = np.random.default_rng(0).normal(size=(adata.n_vars, 5)).astype(np.float32)
+
+    monkeypatch.setattr(sg.tl, "scbert_embed", embed)
+    arguments = ["fit", files / "cells.h5ad", "--prior", files / "net.csv", "--out", files / "o.h5ad", "--epochs", 2]
+    assert run(*arguments, "--weights", "fit") == 0
+    assert seen == {"weights": "fit"}
+    seen.clear()
+    shutil.copy(files / "o.h5ad", files / "cells.h5ad")
+    assert run(*arguments) == 0
+    assert seen == {}
+
+
+def test_demo(tmp_path, capsys, monkeypatch):
+    small = sg.datasets.simulated(60, 40, 6, mean_targets=8, rng=2)
+
+    def embed(adata, *, weights, rng, **_kwargs):
+        assert (weights, rng) == ("fit", 2)
+        adata.varm["scbert"] = np.random.default_rng(0).normal(size=(adata.n_vars, 5)).astype(np.float32)
+
+    monkeypatch.setattr(sg.datasets, "simulated", lambda **_: small)
+    monkeypatch.setattr(sg.tl, "scbert_embed", embed)
+    assert run("demo", "--out", tmp_path / "made" / "here", "--seed", 2, "--epochs", 3) == 0
+    out = capsys.readouterr().out
+    lines = {line.rsplit(maxsplit=4)[0]: line.split()[-4:] for line in out.splitlines() if line.count(".") >= 4}
+    assert set(lines) >= {"scTransNet", "hub floor", "Pearson", "random level"}
+    assert lines["random level"][0] == "0.500"
+    assert lines["random level"][2:] == ["1.000", "1.000"]
+    assert "Took" in out
+    folder = tmp_path / "made" / "here"
+    assert sorted(path.name for path in folder.iterdir()) == ["edges.csv", "network.h5ad", "network.png"]
+    adata = ad.read_h5ad(folder / "network.h5ad")
+    metrics = sg.get.grn_metrics(adata).query("part == 'test'").set_index("method")
+    assert lines["scTransNet"][1] == f"{metrics.loc['sctransnet', 'auprc']:.3f}"
+    assert lines["hub floor"][1] == f"{metrics.loc['hub_floor', 'auprc']:.3f}"
+    assert len(pd.read_csv(folder / "edges.csv")) >= 50
+
+
+def test_the_log_goes_to_stderr_and_the_logger_is_left_as_it_was(files, capsys):
+    logger = logging.getLogger("scgrn_tl")
+    before = (logger.level, list(logger.handlers))
+    arguments = ["fit", files / "cells.h5ad", "--prior", files / "net.csv", "--out", files / "o.h5ad"]
+    assert run(*arguments, "--use-rep", "none", "--epochs", 1, "--verbose") == 0
+    assert "varp['grn']" in capsys.readouterr().err
+    assert (logger.level, list(logger.handlers)) == before
+
+
+def test_fetch_without_network_says_what_to_do(capsys, monkeypatch, tmp_path):
+    from scgrn_tl.core import DownloadError
+
+    def offline(*_args, **_kwargs):
+        msg = "Could not get x: no network. To mend it: set SCGRN_TL_MIRROR."
+        raise DownloadError(msg)
+
+    for name in ("beeline", "tf_names", "scbert_vocabulary"):
+        monkeypatch.setattr(sg.datasets, name, offline)
+    for what in ("beeline", "tf-names", "scbert"):
+        assert run("fetch", what) == 2
+        assert "SCGRN_TL_MIRROR" in capsys.readouterr().err
+
+
+def test_fetch_tf_names(mirror, capsys):
+    assert run("fetch", "tf-names") == 0
+    out = capsys.readouterr().out
+    assert "human: 1,639 transcription factors" in out
+    assert str(mirror) in out
+
+
+def test_fetch_beeline_asks_for_every_file(capsys, monkeypatch):
+    asked = []
+
+    def dataset(*args):
+        asked.append(args)
+        return ad.AnnData(np.ones((2, 3), np.float32))
+
+    monkeypatch.setattr(sg.datasets, "beeline", dataset)
+    monkeypatch.setattr(sg.datasets, "beeline_split", lambda *args, network: asked.append((*args, network)))
+    assert run("fetch", "beeline", "hHEP", "mDC", "--n-genes", 1000) == 0
+    assert asked[0] == ("hHEP", 1000, "specific")
+    assert asked[1:6] == [("hHEP", 1000, sample, "specific") for sample in range(1, 6)]
+    assert len(asked) == 12
+    assert "2 cells × 3 genes, 5 splits" in capsys.readouterr().out
+
+
+def test_python_dash_m(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["scgrn-tl", "--version"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("scgrn_tl", run_name="__main__")
+    assert stop.value.code == 0
+    assert sg.__version__ in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_demo_end_to_end(tmp_path, capsys):
+    assert run("demo", "--out", tmp_path, "--epochs", 20) == 0
+    table = {
+        line.rsplit(maxsplit=4)[0]: line.split()[-4:] for line in capsys.readouterr().out.splitlines() if "  0." in line
+    }
+    assert float(table["scTransNet"][1]) > float(table["random level"][1])
+
+
+@pytest.mark.slow
+def test_demo_on_published_pairs(mirror, tmp_path, capsys, monkeypatch):
+    def embed(adata, **_kwargs):
+        adata.varm["scbert"] = np.random.default_rng(0).normal(size=(adata.n_vars, 8)).astype(np.float32)
+
+    monkeypatch.setattr(sg.tl, "scbert_embed", embed)
+    assert run("demo", "--dataset", "mHSC-L", "--sample", 2, "--out", tmp_path, "--epochs", 5) == 0
+    out = capsys.readouterr().out
+    assert "given: train" in out
+    assert "847 cells × 560 genes" in out

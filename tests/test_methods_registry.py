@@ -1,0 +1,201 @@
+"""The registry: finding, describing, checking and adding methods."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from scgrn_tl import methods
+from scgrn_tl.core import ArgumentError, GRNScores, GRNTask, SplitError
+from scgrn_tl.methods import _registry
+
+
+@pytest.fixture(autouse=True)
+def _registry_as_before(monkeypatch):
+    monkeypatch.setattr(_registry, "_REGISTRY", dict(_registry._REGISTRY))
+
+
+@pytest.fixture
+def task() -> GRNTask:
+    expression = np.random.default_rng(0).random((6, 20), dtype=np.float32)
+    return GRNTask(expression, tuple("ABCDEF"), np.array([0, 2]))
+
+
+def register(func=None, **traits):
+    traits = {"supervised": False, "directed": True, "stochastic": False, "reference": "Nobody 2000"} | traits
+    decorator = methods.method(name="toy", **traits)
+    return decorator(func) if func else decorator
+
+
+def constant(task, *, level=1.0):
+    """The same score for every pair.
+
+    More words.
+    """
+    return GRNScores(task.regulators, np.full((len(task.regulators), task.n_genes), level))
+
+
+def test_the_decorator_is_all_it_takes(task):
+    assert register(constant) is constant
+    toy = methods.get("toy")
+    assert (toy.run(task, level=3.0).matrix == 3).all()
+    assert (toy(task).matrix == 1).all()
+    assert toy.parameters == {"level": 1.0}
+    assert toy.description == "The same score for every pair"
+    assert toy.doc.endswith("More words.")
+    assert repr(toy) == "Method(toy: unsupervised, directed, deterministic; Nobody 2000)"
+    assert "toy" in methods.names()
+    row = methods.show().loc["toy"]
+    assert row["parameters"] == "level=1.0"
+    assert row["reference"] == "Nobody 2000"
+
+
+def test_show_has_a_full_row_for_every_method():
+    table = methods.show()
+    assert table.index.tolist() == methods.names() == sorted(methods.names())
+    assert {"hub_floor", "pearson"} <= set(table.index)
+    assert not table.isna().any(axis=None)
+    assert (table["description"].str.len() > 10).all()
+    assert (table["reference"].str.len() > 3).all()
+    for column in ("supervised", "directed", "stochastic", "uses_embedding"):
+        assert table[column].dtype == bool
+
+
+def test_every_parameter_of_every_method_is_documented():
+    for name in methods.names():
+        entry = methods.get(name)
+        described = {word for line in re.findall(r"^\w+(?:, \w+)*$", entry.doc, re.M) for word in line.split(", ")}
+        assert set(entry.parameters) <= described, name
+
+
+def test_unknown_method_lists_what_there_is():
+    with pytest.raises(
+        ArgumentError, match=r"no method 'pearsn'. There are: .*hub_floor.*pearson.*Did you mean 'pearson'"
+    ):
+        methods.get("pearsn")
+
+
+def test_unknown_parameters_are_refused_before_any_compute(task):
+    calls = []
+
+    def recorded(task, *, level=1.0, depth=2):
+        """Score nothing."""
+        calls.append(task)
+
+    register(recorded)
+    with pytest.raises(
+        ArgumentError, match=r"'toy' has no parameter 'levl'; it takes level, depth\. Did you mean 'level'"
+    ):
+        methods.get("toy").run(task, levl=2.0)
+    with pytest.raises(ArgumentError, match="'pearson' has no parameter 'a', 'b'; it takes no parameters"):
+        methods.get("pearson").check_parameters({"a": 1, "b": 2})
+    assert not calls
+
+
+def test_a_supervised_method_needs_training_pairs(task):
+    register(constant, supervised=True)
+    with pytest.raises(SplitError, match="Give `prior=`"):
+        methods.get("toy").run(task)
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (lambda task: None, "has to return GRNScores"),
+        (lambda task: GRNScores(task.regulators[::-1], np.zeros((2, 6))), "in their order"),
+        (lambda task: GRNScores(task.regulators, np.zeros((2, 5))), r"shape \(2, 5\); expected \(2, 6\)"),
+        (lambda task: GRNScores(task.regulators, np.full((2, 6), np.nan)), "12 scores that are NaN or infinite"),
+    ],
+)
+def test_what_a_method_returns_is_checked(task, result, words):
+    register(result)
+    with pytest.raises(ArgumentError, match=words):
+        methods.get("toy").run(task)
+
+
+def with_positional(task, level=1):
+    """Positional."""
+
+
+def with_required(task, *, level):
+    """Required."""
+
+
+def with_any(task, **params):
+    """Any."""
+
+
+def without_task(*, level=1):
+    """No task."""
+
+
+@pytest.mark.parametrize("func", [with_positional, with_required, with_any, without_task, lambda: None])
+def test_signatures_that_could_not_be_checked_are_refused(func):
+    with pytest.raises(ArgumentError, match=r"signature \(.*\); a method is `func\(task, \*, a=1, b=2\)`"):
+        register(func)
+
+
+def test_a_name_is_taken_once_but_a_module_may_be_reloaded(task):
+    register(constant)
+    with pytest.raises(ArgumentError, match=r"a method 'toy' already, .*constant"):
+        register(with_other_name)
+
+    def define():
+        def again(task):
+            """Defined twice, as a notebook cell run twice does."""
+            return constant(task)
+
+        return again
+
+    first, second = define(), define()
+    methods.method(name="cell", supervised=False, directed=True, stochastic=False, reference="x")(first)
+    methods.method(name="cell", supervised=False, directed=True, stochastic=False, reference="x")(second)
+    assert methods.get("cell").func is second
+
+
+def with_other_name(task):
+    """Another function."""
+
+
+def test_methods_travel_to_other_processes():
+    copy = pickle.loads(pickle.dumps(methods.get("pearson")))
+    assert copy.func is methods.get("pearson").func
+
+
+def test_a_new_file_in_a_package_is_found_without_any_edit(tmp_path, monkeypatch):
+    package = tmp_path / "grn_plugin"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "_private.py").write_text("raise RuntimeError('private modules are not imported')")
+    (package / "mean.py").write_text(
+        textwrap.dedent(
+            '''
+            from scgrn_tl.core import GRNScores
+            from scgrn_tl.methods import method
+
+            @method(name="plugin_mean", supervised=False, directed=True, stochastic=False, reference="A 2020")
+            def plugin_mean(task):
+                """Mean expression of the target."""
+                return GRNScores(task.regulators, task.expression.mean(1)[None].repeat(len(task.regulators), 0))
+            '''
+        )
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    _registry.discover("grn_plugin", [str(package)])
+    assert "plugin_mean" in methods.show().index
+
+
+def test_importing_methods_is_light():
+    code = (
+        "import sys, scgrn_tl.methods, scgrn_tl.bm; "
+        "heavy = {'torch', 'torch_geometric', 'sklearn', 'scanpy', 'anndata', 'matplotlib', 'networkx'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,364 @@
+"""The network, its training and its files."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+from sklearn.metrics import roc_auc_score
+
+from scgrn_tl.core import (
+    ArgumentError,
+    EdgeSplit,
+    GRNTask,
+    LabeledPairs,
+    MissingKeyError,
+    PriorNetwork,
+    SplitError,
+    WeightsError,
+)
+from scgrn_tl.models import LinkScorer, ScTransNet, ScTransNetConfig, seeded_rng
+
+N_TFS, N_GENES, N_CELLS = 8, 120, 60
+SMALL = {"gnn_widths": (16, 8), "gnn_heads": 2, "channel_hidden": 16, "channel_width": 8, "epochs": 8, "patience": 8}
+
+
+def make_split(seed=0, *, flip_test=False):
+    """A network in which edges follow from gene programmes, split at random."""
+    rng = np.random.default_rng(seed)
+    programme = rng.normal(size=(N_GENES, 3))
+    taste = rng.normal(size=(N_TFS, 3))
+    truth = rng.random((N_TFS, N_GENES)) < expit(2 * taste @ programme.T - 0.5)
+    pairs = np.array([(tf, gene) for tf in range(N_TFS) for gene in range(N_GENES) if tf != gene])
+    labels = truth[pairs[:, 0], pairs[:, 1]]
+    part = rng.choice(3, size=len(pairs), p=[0.6, 0.2, 0.2])
+    parts = [LabeledPairs(pairs[part == p], labels[part == p]) for p in range(3)]
+    if flip_test:
+        parts[2] = LabeledPairs(parts[2].pairs, ~parts[2].labels)
+    expression = np.maximum(programme @ rng.normal(size=(3, N_CELLS)) + rng.normal(size=(N_GENES, N_CELLS)), 0)
+    return EdgeSplit(*parts), expression.astype(np.float32)
+
+
+def make_task(*, flip_test=False, embedding=False, seed=0, signs=True):
+    split, expression = make_split(flip_test=flip_test)
+    edges = np.concatenate([part.positives for part in split.parts])  # the test part's too: it must not get through
+    order = np.lexsort(edges.T)
+    edges = edges[order]
+    sign = (edges.sum(1) % 3 - 1) if signs else np.zeros(len(edges))
+    genes = tuple(f"g{number}" for number in range(N_GENES))
+    prior = PriorNetwork(genes, edges.T, sign, np.ones(len(edges)))
+    z = np.random.default_rng(1).normal(size=(N_GENES, 5)).astype(np.float32)
+    z[-3:] = np.nan
+    task = GRNTask(expression, genes, np.arange(N_TFS), prior, split, z if embedding else None, seed)
+    return task, split
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    task, split = make_task(embedding=True)
+    return ScTransNet(**SMALL | {"epochs": 150, "patience": 150, "lr": 0.01}).fit(task), task, split
+
+
+def test_learns_what_the_expression_tells(fitted):
+    model, _, split = fitted
+    scores = model.scores()
+    specificity = scores.matrix - scores.hub
+    at_test = specificity[split.test.pairs[:, 0], split.test.pairs[:, 1]]
+    assert roc_auc_score(split.test.labels, scores.at(split.test.pairs)) > 0.75
+    assert roc_auc_score(split.test.labels, at_test) > 0.65  # hub rates alone cannot
+
+
+def test_scores_average_to_zero_over_each_regulator_and_each_target(fitted):
+    scores = fitted[0].scores()
+    specificity = scores.matrix - scores.hub
+    np.testing.assert_allclose(specificity.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(specificity.mean(1), 0, atol=1e-5)
+    assert np.abs(specificity).max() > 0.1
+
+
+@pytest.mark.parametrize("params", [{}, {"use_gnn": False}, {"negatives": "hard", "hub_terms": False}], ids=str)
+def test_flipped_test_labels_change_nothing(params):
+    scores = [
+        ScTransNet(**SMALL, **params).fit(make_task(flip_test=flip, embedding=True, signs=False)[0]).scores()
+        for flip in (False, True)
+    ]
+    np.testing.assert_array_equal(scores[0].matrix, scores[1].matrix)
+    assert scores[0].history == scores[1].history
+
+
+def test_a_flipped_training_label_does_change_something():
+    """The test above can fail: labels that the model may see do matter."""
+    task, split = make_task()
+    labels = split.train.labels.copy()
+    labels[:20] = ~labels[:20]
+    other = EdgeSplit(LabeledPairs(split.train.pairs, labels), split.validation, split.test)
+    changed = GRNTask(task.expression, task.genes, task.regulators, task.prior, other)
+    assert not np.array_equal(
+        ScTransNet(**SMALL).fit(task).scores().matrix, ScTransNet(**SMALL).fit(changed).scores().matrix
+    )
+
+
+def test_same_seed_same_bits_and_global_state_untouched():
+    task, _ = make_task(embedding=True)
+    before = torch.get_rng_state()
+    first = ScTransNet(**SMALL, n_models=2).fit(task).scores()
+    torch.rand(17)  # moves the global state
+    second = ScTransNet(**SMALL, n_models=2).fit(task).scores()
+    np.testing.assert_array_equal(first.matrix, second.matrix)
+    np.testing.assert_array_equal(first.std, second.std)
+    other = ScTransNet(**SMALL, n_models=2).fit(make_task(embedding=True, seed=1)[0]).scores()
+    assert not np.array_equal(first.matrix, other.matrix)
+    torch.set_rng_state(before)
+    ScTransNet(**SMALL).fit(task)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_ensemble_is_the_mean_of_its_members():
+    task, _ = make_task()
+    model = ScTransNet(**SMALL, n_models=3).fit(task)
+    alone = []
+    for member in list(model._members):
+        model._members = [member]
+        alone.append(model.scores().matrix)
+    model = ScTransNet(**SMALL, n_models=3).fit(task)
+    np.testing.assert_allclose(model.scores().matrix, np.mean(alone, 0), atol=1e-6)
+    np.testing.assert_allclose(model.scores().std, np.std(alone, 0, ddof=1), atol=1e-5)
+    np.testing.assert_array_equal(ScTransNet(**SMALL).fit(task).scores().matrix, alone[0])
+
+
+def test_the_epoch_kept_is_the_best_on_validation(fitted):
+    model = fitted[0]
+    (member,) = model._members
+    losses = member.history["validation_loss"]
+    assert len(losses) == len(member.history["train_loss"]) + 1  # the first is before any step
+    assert np.argmin(losses) == member.best_epoch > 0
+    _, task, _ = fitted
+    at_best = model.scores().at(task.split.validation.pairs)
+    labels = task.split.validation.labels
+    assert np.mean(np.logaddexp(0, at_best) - labels * at_best) == pytest.approx(min(losses), abs=1e-5)
+
+
+def test_before_any_step_the_model_is_the_hub_rates():
+    task, _ = make_task()
+    scores = ScTransNet(**SMALL | {"epochs": 1, "lr": 1e-9}).fit(task).scores()
+    from scgrn_tl.models import fit_hub_rates
+
+    labels, mask = np.zeros((N_TFS, N_GENES)), np.zeros((N_TFS, N_GENES))
+    train = task.split.train
+    mask[train.pairs[:, 0], train.pairs[:, 1]] = 1
+    labels[train.positives[:, 0], train.positives[:, 1]] = 1
+    np.testing.assert_allclose(scores.hub, fit_hub_rates(labels, mask).matrix(), atol=1e-5)
+
+
+def test_hidden_edges_do_not_carry_messages():
+    """In every epoch, pairs learned from and edges that carry messages are disjoint."""
+    from scgrn_tl.models.link_training import LinkTrainer
+
+    seen = []
+    draw, build = LinkTrainer._draw, LinkTrainer._graph
+
+    def spy_draw(self, draws):
+        hidden, weight = draw(self, draws)
+        seen.append({"learned": weight > 0, "mask": self.supervision.mask > 0})
+        return hidden, weight
+
+    def spy_graph(self, visible):
+        if seen and "graph" not in seen[-1]:
+            seen[-1]["graph"] = (self.supervision.edge_row[visible], self.supervision.edge_index[1, visible])
+        return build(self, visible)
+
+    task, _ = make_task()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LinkTrainer, "_draw", spy_draw)
+        patch.setattr(LinkTrainer, "_graph", spy_graph)
+        ScTransNet(**SMALL).fit(task)
+    assert len(seen) == SMALL["epochs"]
+    for epoch in seen:
+        assert not epoch["learned"][epoch["graph"]].any()
+        assert not (epoch["learned"] & ~epoch["mask"]).any()
+        assert 0.2 < epoch["learned"].sum() / epoch["mask"].sum() < 0.4
+        assert len(epoch["graph"][0]) > 0
+
+
+def test_hard_negatives_are_as_many_as_edges_of_the_same_regulator():
+    from scgrn_tl.models.link_training import LinkTrainer
+
+    weights = []
+    draw = LinkTrainer._draw
+
+    def spy(self, draws):
+        hidden, weight = draw(self, draws)
+        weights.append((weight, self.supervision.labels))
+        return hidden, weight
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LinkTrainer, "_draw", spy)
+        ScTransNet(**SMALL, negatives="hard").fit(make_task()[0])
+    for weight, labels in weights:
+        n_edges, n_others = (weight * labels).sum(1), (weight * (1 - labels)).sum(1)
+        assert (n_others <= n_edges).all()
+        assert (n_others > 0).any()
+    assert not torch.equal(weights[0][0], weights[1][0])  # drawn anew each epoch
+
+
+@pytest.mark.parametrize("decoder", ["dot", "cosine", "mlp"])
+@pytest.mark.parametrize("centre", [True, False])
+def test_scorer_is_the_formula(decoder, centre):
+    with seeded_rng(0):
+        scorer = LinkScorer(6, hidden=5, out=4, decoder=decoder, centre=centre).double().eval()
+        torch.nn.init.normal_(scorer.tf_hub.weight)
+        x, regulators = torch.randn(9, 6, dtype=torch.float64), torch.tensor([1, 4, 7])
+    score, hub = scorer(x, regulators)
+    tf, target = scorer.tf_channel(x[regulators]), scorer.target_channel(x)
+    if centre:
+        tf, target = tf - tf.mean(0), target - target.mean(0)
+    expected = torch.empty(3, 9, dtype=torch.float64)
+    for i in range(3):
+        for j in range(9):
+            if decoder == "mlp":
+                expected[i, j] = scorer.readout(torch.relu(scorer.tf_hidden(tf[i]) + scorer.target_hidden(target[j])))
+            elif decoder == "cosine":
+                expected[i, j] = torch.nn.functional.cosine_similarity(tf[i], target[j], dim=0)
+            else:
+                expected[i, j] = tf[i] @ target[j]
+    expected = expected * scorer.log_scale.exp()
+    if centre:
+        expected = expected - expected.mean(0) - expected.mean(1, keepdim=True) + expected.mean()
+    torch.testing.assert_close(score, expected)
+    if not centre:
+        assert not hub.any()
+    else:
+        torch.testing.assert_close(hub, (tf @ scorer.tf_hub.weight.T) + (target @ scorer.target_hub.weight.T).T)
+
+
+@pytest.mark.parametrize("decoder", ["cosine", "mlp"])
+def test_other_decoders_train(decoder):
+    scores = ScTransNet(**SMALL | {"epochs": 60, "patience": 60}, decoder=decoder).fit(make_task()[0]).scores()
+    assert np.isfinite(scores.matrix).all()
+    losses = scores.history["train_loss"]
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.02
+
+
+def test_regulators_without_a_known_target_are_scored():
+    task, split = make_task()
+    more = GRNTask(task.expression, task.genes, np.arange(N_TFS + 2), task.prior, split)
+    scores = ScTransNet(**SMALL).fit(more).scores()
+    assert scores.matrix.shape == (N_TFS + 2, N_GENES)
+    assert np.isfinite(scores.matrix).all()
+
+
+def test_validation_without_edges_keeps_the_last_epoch():
+    task, split = make_task()
+    validation = LabeledPairs(split.validation.pairs, np.zeros(len(split.validation), dtype=bool))
+    changed = EdgeSplit(split.train, validation, split.test)
+    model = ScTransNet(**SMALL).fit(GRNTask(task.expression, task.genes, task.regulators, task.prior, changed))
+    assert model._members[0].best_epoch == SMALL["epochs"]
+
+
+# -------------------------------------------------------------------- files
+
+
+def test_save_and_load_give_the_same_bits(fitted, tmp_path):
+    model, _, _ = fitted
+    model.save(tmp_path / "model")
+    loaded = ScTransNet.load(tmp_path / "model", device="cpu")
+    np.testing.assert_array_equal(loaded.scores().matrix, model.scores().matrix)
+    np.testing.assert_array_equal(loaded.scores().hub, model.scores().hub)
+    assert loaded.config == model.config
+    assert loaded.genes == model.genes
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["model.json", "model.safetensors"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]  # nothing left beside it
+    with pytest.raises(ArgumentError, match="overwrite=True"):
+        model.save(tmp_path / "model")
+    model.save(tmp_path / "model", overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_an_interrupted_save_leaves_the_old_model(fitted, tmp_path, monkeypatch):
+    model, _, _ = fitted
+    model.save(tmp_path / "model")
+    before = (tmp_path / "model" / "model.json").read_bytes()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        model.save(tmp_path / "model", overwrite=True)
+    assert (tmp_path / "model" / "model.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_scoring_pairs_by_name(fitted):
+    model, _, _ = fitted
+    np.testing.assert_array_equal(model.score([("g0", "g9"), ("g3", "g1")]), model.scores().matrix[[0, 3], [9, 1]])
+    with pytest.raises(MissingKeyError, match=r"g119.*nope|nope.*g119"):
+        model.score([("g119", "g1"), ("g1", "nope")])
+
+
+def break_json(change):
+    def damage(folder):
+        record = json.loads((folder / "model.json").read_text())
+        change(record)
+        (folder / "model.json").write_text(json.dumps(record))
+
+    return damage
+
+
+def truncate(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate, "damaged"),
+        (lambda folder: (folder / "model.json").write_text("{"), "damaged"),
+        (lambda folder: (folder / "model.json").unlink(), r"model\.json is missing"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "holds no saved ScTransNet"),
+        (break_json(lambda record: record.update(format="x")), "holds no ScTransNet"),
+        (break_json(lambda record: record.update(format_version=99)), "Upgrade scgrn_tl"),
+        (break_json(lambda record: record["config"].update(channel_width=4)), "does not fit its own description"),
+        (break_json(lambda record: record.update(prior_sha256="0")), "not the one that its hash"),
+    ],
+)
+def test_damaged_files_are_refused(fitted, tmp_path, damage, message):
+    fitted[0].save(tmp_path / "model")
+    damage(tmp_path / "model")
+    with pytest.raises(WeightsError, match=message):
+        ScTransNet.load(tmp_path / "model", device="cpu")
+
+
+# -------------------------------------------------------------------- arguments
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"dropout": 1.0}, "0 <= dropout < 1"),
+        ({"epochs": 0}, "epochs > 0"),
+        ({"decoder": "bilinear"}, "decoder in"),
+        ({"gnn_widths": (10,)}, "divisible by gnn_heads"),
+        ({"widht": 3}, "no such hyper-parameter"),
+    ],
+)
+def test_bad_hyper_parameters(params, message):
+    with pytest.raises(ArgumentError, match=message):
+        ScTransNet(**params)
+
+
+def test_bad_tasks():
+    task, split = make_task()
+    with pytest.raises(ArgumentError, match="nothing is left to learn from"):
+        ScTransNet(use_gnn=False).fit(task)
+    with pytest.raises(SplitError, match="learns from a prior"):
+        ScTransNet().fit(GRNTask(task.expression, task.genes, task.regulators))
+    with pytest.raises(ArgumentError, match="needs a prior"):
+        ScTransNet().fit(GRNTask(task.expression, task.genes, task.regulators, split=split))
+    nan = np.full((N_GENES, 2), np.nan, dtype=np.float32)
+    with pytest.raises(ArgumentError, match="no gene with finite values"):
+        ScTransNet().fit(GRNTask(task.expression, task.genes, task.regulators, task.prior, split, nan))
+    with pytest.raises(ArgumentError, match="not fitted"):
+        ScTransNet(ScTransNetConfig()).scores()
