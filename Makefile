@@ -47,7 +47,8 @@ distclean: clean ## Remove .venv as well
 	rm -rf $(VENV)
 
 # torch goes first: once a CPU build is there, nothing below asks for the CUDA one. A local version (+cpu) matches CPU
-# builds alone, whichever index holds them. macOS builds have no CUDA and no such suffix.
+# builds alone, whichever index holds them; what torch itself needs comes with the last step. macOS builds have no CUDA
+# and no such suffix.
 $(VENV)/.installed: pyproject.toml
 	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "$(PYTHON) was not found. Name a Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "scgrn_tl needs Python 3.11 or later, and $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
@@ -55,7 +56,7 @@ $(VENV)/.installed: pyproject.toml
 	@echo "Installing into $(VENV); the first time takes some minutes."
 	@$(PIP) install --upgrade pip
 	@if [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1; then \
-	  $(PIP) install --retries 2 --timeout 15 --extra-index-url $(TORCH_CPU_INDEX) "torch==$(TORCH)+cpu" || { \
+	  $(PIP) install --no-deps --retries 2 --timeout 15 --extra-index-url $(TORCH_CPU_INDEX) "torch==$(TORCH)+cpu" || { \
 	    echo "No CPU build of torch $(TORCH) can be had; taking the default build, which may bring CUDA." >&2; \
 	    $(PIP) install "torch==$(TORCH)" || $(PIP) install torch; }; \
 	else \

@@ -25,11 +25,13 @@ def test_auto_takes_cuda(monkeypatch):
     assert resolve_device("cuda:1") == "cuda:1"
 
 
-def test_auto_never_takes_mps(monkeypatch):
+def test_auto_takes_mps_where_it_works_and_there_is_no_cuda(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(device_module, "_mps_works", lambda: True)
-    assert resolve_device("auto") == "cpu"
+    assert resolve_device("auto") == "mps"
     assert resolve_device("mps") == "mps"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto") == "cuda"
 
 
 def test_none_is_the_setting():

@@ -31,6 +31,8 @@ def counts(dtype=np.float32) -> np.ndarray:
 
 def coo_with_duplicates(values):
     coo = sparse.coo_array(values)
+    if values.dtype == np.bool_:  # has no halves
+        return coo
     row, column = coo.coords
     half = np.where(np.isfinite(coo.data), coo.data / 2, 0).astype(values.dtype)
     return sparse.coo_array(
@@ -142,8 +144,6 @@ def assert_same_summary(stored, expected):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: np.dtype(dtype).name)
 def test_in_memory(in_memory, dtype):
-    if dtype is np.bool_ and in_memory is coo_with_duplicates:
-        pytest.skip("two halves of a boolean are none")
     expected = counts(dtype)
     stored = in_memory(expected.copy())
     assert_same_blocks(stored, expected)

@@ -40,7 +40,7 @@ class Settings:
     Attributes
     ----------
     device
-        ``"auto"`` (CUDA if there is one, else the CPU), or any name :class:`torch.device` takes, such as ``"mps"``.
+        ``"auto"`` (CUDA, then Apple's MPS where it works, then the CPU), or any name :class:`torch.device` takes.
     n_jobs
         Processes that per-gene work uses; ``-1`` means every core.
     progress

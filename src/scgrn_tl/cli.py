@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import scgrn_tl as sg
 from scgrn_tl.core import ArgumentError, PriorNetwork, ScgrnError, make_task
 from scgrn_tl.io._atomic import replaced_when_complete
@@ -88,8 +90,10 @@ def _demo(arguments: argparse.Namespace) -> None:
     _say("embed", f"gene embeddings by scBERT, weights={arguments.weights!r} …")
     sg.tl.scbert_embed(adata, weights=arguments.weights, device=arguments.device, rng=arguments.seed)
     _say("fit", f"scTransNet, at most {arguments.epochs} epochs …")
+    known = np.concatenate([split.train.positives, split.validation.positives])  # test edges are no prior
+    prior = PriorNetwork.from_any(truth, adata.var_names).restrict_to(known)
     sg.tl.fit_grn(
-        adata, truth, split=split, epochs=arguments.epochs, device=arguments.device, rng=arguments.seed, key_added="grn"
+        adata, prior, split=split, epochs=arguments.epochs, device=arguments.device, rng=arguments.seed, key_added="grn"
     )
     table = _demo_table(adata, split, seed=arguments.seed)
     with replaced_when_complete(out / "network.h5ad") as beside:
@@ -177,8 +181,8 @@ def _fit(arguments: argparse.Namespace) -> None:
             key_added=arguments.key,
         )
         adata.write_h5ad(beside)
-    table = sg.get.grn_metrics(adata, key=arguments.key)
-    if len(table):
+    if "metrics" in adata.uns[arguments.key]:
+        table = sg.get.grn_metrics(adata, key=arguments.key)
         shown = table[["method", "part", *_METRICS]].set_index(["method", "part"])
         shown.index = [f"{method}, {part}" for method, part in shown.index]
         print(f"{_aligned(shown)}\n")

@@ -13,14 +13,17 @@ __all__ = ["resolve_device"]
 
 @cache
 def _mps_works() -> bool:
-    """Whether Apple's MPS is there and computes a product, which some builds announce and then fail at."""
+    """Whether Apple's MPS is there and has the operations needed, which some builds announce and then fail at."""
     import torch
 
     if not torch.backends.mps.is_available():
         return False
     try:
-        ones = torch.ones(2, 2, device="mps")
-        return bool(((ones @ ones).cpu() == 2).all())
+        ones, index = torch.ones(2, 2, device="mps"), torch.zeros(2, dtype=torch.int64, device="mps")
+        product = (ones @ ones).exp()
+        summed = torch.zeros(1, 2, device="mps").index_add(0, index, ones)
+        largest = torch.zeros(1, device="mps").scatter_reduce(0, index, ones[0], "amax")
+        return bool(torch.isfinite(product).all()) and float(summed.sum()) == 4 and float(largest) == 1
     except (RuntimeError, NotImplementedError):
         return False
 
@@ -32,7 +35,7 @@ def resolve_device(device: str | None = None) -> str:
     ----------
     device
         A name that :class:`torch.device` takes; ``None`` for ``sg.settings.device``. ``"auto"`` takes CUDA if there is
-        one, else the CPU; MPS, which lacks some operations, only serves when asked for.
+        one, then Apple's MPS where it works, then the CPU.
 
     Raises
     ------
@@ -43,7 +46,9 @@ def resolve_device(device: str | None = None) -> str:
 
     name = settings.device if device is None else str(device)
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if _mps_works() else "cpu"
     try:
         kind = torch.device(name).type
     except RuntimeError as error:

@@ -145,7 +145,7 @@ class LinkTrainer:
         self.module.eval()
         score, hub = self.module(self.genes, graph)
         row, gene = self.supervision.validation
-        logits = (score[row, gene] + hub[row, gene]).double().cpu().numpy()
+        logits = (score[row, gene] + hub[row, gene]).cpu().double().numpy()
         loss = float(np.mean(np.logaddexp(0, logits) - labels * logits))
         auprc = float(average_precision_score(labels, logits))
         self.history["validation_loss"].append(loss)

@@ -25,7 +25,7 @@ def seeded_rng(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
     seed
         Any integer that :meth:`torch.Generator.manual_seed` takes.
     device
-        With a CUDA device, that device's state is set and put back as well as the CPU's.
+        With a CUDA or MPS device, that device's state is set and put back as well as the CPU's.
 
     Examples
     --------
@@ -41,8 +41,16 @@ def seeded_rng(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
     cuda = []
     if device.type == "cuda":
         cuda = [torch.cuda.current_device() if device.index is None else device.index]
+    mps_before = torch.mps.get_rng_state() if device.type == "mps" else None
     with torch.random.fork_rng(devices=cuda):
         torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
         for index in cuda:
             torch.cuda.set_rng_state(torch.Generator(device=f"cuda:{index}").manual_seed(seed).get_state(), index)
-        yield
+        if mps_before is None:
+            yield
+            return
+        torch.mps.set_rng_state(torch.Generator(device="mps").manual_seed(seed).get_state())
+        try:
+            yield
+        finally:
+            torch.mps.set_rng_state(mps_before)
