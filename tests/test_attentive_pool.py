@@ -144,9 +144,10 @@ def test_default_is_what_scbert_embed_wrote(adata: ad.AnnData, folder: Path) -> 
     mean = adata.varm["scbert_mean"].copy()
     sg.tl.attentive_pool(adata)
     sg.tl.attentive_pool(adata, weighting="mean", hidden=folder / "hidden.zarr")
-    np.testing.assert_allclose(adata.varm["scbert_attention"], adata.varm["scbert"], atol=1e-6)
-    np.testing.assert_allclose(adata.varm["scbert_mean"], mean, atol=1e-6)
-    assert adata.uns["scbert_mean"]["params"]["weighting"] == "mean"
+    np.testing.assert_allclose(adata.varm["scbert_pool_attention"], adata.varm["scbert"], atol=1e-6)
+    np.testing.assert_allclose(adata.varm["scbert_pool_mean"], mean, atol=1e-6)
+    np.testing.assert_array_equal(adata.varm["scbert_mean"], mean)
+    assert adata.uns["scbert_pool_mean"]["params"]["weighting"] == "mean"
 
 
 def test_batches_count_alike_however_large(folder: Path) -> None:

@@ -122,7 +122,7 @@ def test_beeline_split_is_the_published_one(cell_type, sizes, sample):
     assert split.kind == "given"
     if sizes:
         assert {len(part) for part in split.parts} == sizes
-    split.check_genes(adata.n_vars)
+    split.check_genes(list(adata.var_names))
     genes = adata.var_names.to_numpy()
     truth = set(map(tuple, adata.uns["ground_truth"].to_numpy()))
     positives = set()
@@ -216,7 +216,8 @@ def test_indices_that_mean_other_genes_are_an_error(monkeypatch, name, frame):
 
 def test_pairs_that_stand_twice_in_published_parts_are_an_error(monkeypatch):
     part = pd.DataFrame({"TF": [0], "Target": [1], "Label": [1]})
-    monkeypatch.setattr(_beeline, "_read", lambda path, **_: part)
+    target = pd.DataFrame({"Gene": ["a", "b"], "index": [0, 1]})
+    monkeypatch.setattr(_beeline, "_read", lambda path, **_: target if "Target.csv" in path else part)
     with pytest.raises(SplitError, match="more than once"):
         sg.datasets.beeline_split("hESC")
 

@@ -9,6 +9,7 @@ import torch
 
 from scgrn_tl.models.favor import FavorAttention, FavorStream, blocks, favor_performer
 from scgrn_tl.models.seeding import seeded_rng
+from scgrn_tl.models.threads import SMALL_WORK, threads_for
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -154,3 +155,19 @@ def test_seeded_rng_draws_what_manual_seed_would() -> None:
     expected = torch.rand(5, generator=torch.Generator().manual_seed(2**62 + 1))
     with seeded_rng(2**62 + 1):
         assert torch.equal(torch.rand(5), expected)
+
+
+def test_small_work_takes_one_thread_and_puts_the_number_back():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with threads_for(SMALL_WORK):
+            assert torch.get_num_threads() == 1
+        with pytest.raises(RuntimeError), threads_for(1):  # noqa: PT012
+            assert torch.get_num_threads() == 1
+            raise RuntimeError
+        assert torch.get_num_threads() == 2
+        with threads_for(SMALL_WORK + 1):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

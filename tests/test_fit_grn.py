@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
-from scipy.special import expit, logit
+from scipy.special import logit
 
 import scgrn_tl as sg
 from scgrn_tl.core import (
@@ -69,7 +69,9 @@ def test_writes_what_it_says(adata, prior):
     assert record["params"]["rng"] == 0
     assert record["params"]["epochs"] == 5
     assert record["version"] == sg.__version__
-    assert len(record["prior"]) == len(prior)
+    assert set(zip(record["prior"]["source"], record["prior"]["target"], strict=True)) == set(
+        zip(prior["source"], prior["target"], strict=True)
+    )
     assert record["prior_report"]["edges_given"] == len(prior)
     assert record["seconds"] > 0
     metrics = record["metrics"]
@@ -86,10 +88,8 @@ def test_probability_is_the_calibrated_logit_and_specificity_what_hubs_leave(ada
     rows, columns = adata.varp["grn"].nonzero()
     probability = np.asarray(adata.varp["grn"][rows, columns]).ravel().astype(float)
     specificity = np.asarray(adata.varp["grn_specificity"][rows, columns]).ravel().astype(float)
-    logits = (logit(probability) - calibration["intercept"]) / calibration["slope"]
-    np.testing.assert_allclose(expit(calibration["slope"] * logits + calibration["intercept"]), probability, atol=1e-6)
     hub = np.full((adata.n_vars, adata.n_vars), np.nan)
-    hub[rows, columns] = logits - specificity
+    hub[rows, columns] = logit(probability) - specificity
     hub = hub[adata.var["grn_is_tf"]]
     # what is left is a sum of a row and a column term: any two rows differ by a constant
     difference = hub[0] - hub[1]
@@ -130,6 +130,11 @@ def test_a_split_gets_its_test_metrics(adata, prior):
     fit(adata, prior, split=split)
     metrics = sg.get.grn_metrics(adata)
     assert set(metrics["part"]) == {"validation", "test"}
+    in_prior = sg.get.grn_df(adata, min_probability=0.0).query("in_prior")
+    names = np.asarray(adata.var_names)
+    held_out = set(zip(*names[split.test.positives.T], strict=True))
+    assert held_out
+    assert not held_out & set(zip(in_prior["source"], in_prior["target"], strict=True))
     at_test = metrics.query("part == 'test' and method == 'sctransnet'").iloc[0]
     rows, columns = split.test.pairs.T
     probability = np.asarray(adata.varp["grn"][rows, columns]).ravel()
@@ -217,6 +222,36 @@ def test_copy_leaves_the_original(adata, prior):
     copied = fit(adata, prior, copy=True)
     assert "grn" in copied.varp
     assert (set(adata.varp), set(adata.uns), list(adata.var)) == before
+
+
+def test_a_new_fit_takes_away_what_no_longer_holds(adata, prior):
+    fit(adata, prior, n_models=2)
+    assert {"grn_std", "grn_specificity"} <= set(adata.varp)
+    fit(adata, prior, hub_terms=False)
+    assert set(adata.varp) == {"grn"}
+
+
+def test_counts_are_normalised(adata, prior):
+    counts = adata.layers["counts"].toarray().astype(float)
+    adata.layers["log2"] = np.log2(1 + 1e4 * counts / counts.sum(1, keepdims=True)).astype(np.float32)
+    one = fit(adata, prior, layer="counts", use_rep=None, copy=True)
+    other = fit(adata, prior, layer="log2", use_rep=None, copy=True)
+    np.testing.assert_allclose(one.varp["grn"].toarray(), other.varp["grn"].toarray(), atol=1e-3)
+
+
+def test_wrong_arguments_show_before_anything_is_embedded(adata, prior, monkeypatch):
+    del adata.varm["scbert"]
+    monkeypatch.setattr("scgrn_tl.tl._scbert_embed.scbert_embed", lambda *_, **__: pytest.fail("embedded"))
+    for wrong in ({"gnn_heads": 3}, {"epochs": 0}, {"tf_names": ["NOT_THERE"]}):
+        with pytest.raises((ArgumentError, GeneOverlapError)):
+            fit(adata, prior, **wrong)
+
+
+def test_a_split_of_other_genes_is_refused(adata, prior):
+    split = sg.bm.split_edges(PriorNetwork.from_any(prior, adata.var_names), rng=0)
+    shuffled = adata[:, np.random.default_rng(0).permutation(adata.n_vars)].copy()
+    with pytest.raises(SplitError, match="another order"):
+        fit(shuffled, prior, split=split)
 
 
 def test_other_methods_and_keys(adata, prior):

@@ -278,7 +278,7 @@ def test_fit_where_the_cache_cannot_be_written(
         sg.tl.scbert_embed(adata, weights="fit")
         sg.tl.attentive_pool(adata)
     assert "cache cannot be written" in caplog.text
-    assert np.isfinite(adata.varm["scbert_attention"]).all()
+    assert np.isfinite(adata.varm["scbert_pool_attention"]).all()
 
 
 def test_interrupted_training_leaves_no_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -283,7 +283,7 @@ def test_an_interrupted_save_leaves_the_old_model(fitted, tmp_path, monkeypatch)
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr("scgrn_tl.models.checkpoint.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         model.save(tmp_path / "model", overwrite=True)
     assert (tmp_path / "model" / "model.json").read_bytes() == before

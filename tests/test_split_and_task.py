@@ -142,7 +142,7 @@ def test_a_split_knows_its_parts():
     assert split.parts == (split.train, split.validation, split.test)
     assert split.regulators.tolist() == [0, 2, 5]
     assert repr(split) == "EdgeSplit(given: train 7 (4 edges), validation 7 (3 edges), test 7 (4 edges))"
-    split.check_genes(8)
+    split.check_genes([f"g{number}" for number in range(8)])
     without = split.without_test()
     assert without.kind == "given"
     assert without.train is split.train
@@ -174,7 +174,7 @@ def test_kinds_are_checked():
 def test_an_empty_split_is_a_value():
     split = EdgeSplit(*[LabeledPairs.empty()] * 3)
     assert len(split.regulators) == 0
-    split.check_genes(0)
+    split.check_genes([])
 
 
 def test_values_travel_to_other_processes():

@@ -68,7 +68,7 @@ def test_invariants_of_every_kind(prior, kind, fold, hold_out_reverse, seed):
         assert as_set(part.positives) == as_set(part.pairs) & edges
         assert len(part) > 0
 
-    exposed = {(b, a) for part in (split.validation, split.test) for a, b in part.positives.tolist()} & universe(prior)
+    exposed = {(b, a) for part in (split.validation, split.test) for a, b in part.pairs.tolist()} & universe(prior)
     if hold_out_reverse:
         assert not exposed & train
     missing = universe(prior) - train - validation - test
@@ -142,6 +142,16 @@ def test_the_only_target_of_a_tf_stays_in_training_with_its_reverse():
     for seed in range(20):
         split = bm.split_edges(make_prior(np.array(edges), 25), rng=seed)
         assert {(1, 0), (0, 1)} <= as_set(split.train.positives)
+
+
+@pytest.mark.parametrize("kind", ["random", "tf", "target", "both"])
+def test_what_is_missing_from_training_tells_no_label(kind):
+    """Whether the reverse of a held-out pair is in training has nothing to do with that pair's label."""
+    prior = make_random_prior(n_tfs=12, n_genes=40, density=0.4)
+    arguments = {} if kind == "random" else {"n_folds": 3, "validation_fraction": 0.3}
+    split = bm.split_edges(prior, kind=kind, **arguments)
+    train = as_set(split.train.pairs)
+    assert not any((b, a) in train for a, b in split.test.pairs.tolist())
 
 
 def test_reverse_pairs_share_a_part_in_a_random_split():

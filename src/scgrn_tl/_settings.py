@@ -35,20 +35,17 @@ class Settings:
     """Settings that every function falls back on when an argument is left at its default.
 
     Change them in place (``sg.settings.device = "cpu"``), or for one block:
-    ``with sg.settings.override(n_jobs=1): ...``.
+    ``with sg.settings.override(progress=False): ...``.
 
     Attributes
     ----------
     device
         ``"auto"`` (CUDA, then Apple's MPS where it works, then the CPU), or any name :class:`torch.device` takes.
-    n_jobs
-        Processes that per-gene work uses; ``-1`` means every core.
     progress
         Show progress bars over long loops.
     """
 
     device: str = "auto"
-    n_jobs: int = -1
     progress: bool = True
     _cache_dir: Path | None = field(default=None, repr=False)
     _mirror: Path | None = field(default=None, repr=False)

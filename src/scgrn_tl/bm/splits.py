@@ -61,9 +61,10 @@ def split_edges(
     test_fraction
         Share of each TF's pairs in test, for ``"random"``; 0 for no test part.
     hold_out_reverse
-        Keep the pair (b, a) out of training where the edge (a, b) is in validation or test and b is scored too: a model
-        that reads the graph in both directions would see the answer. ``"random"`` puts (b, a) into the same part, the
-        other kinds into no part.
+        Keep the pair (b, a) out of training where (a, b) is in validation or test and b is scored too: a model that
+        reads the graph in both directions would see the answer. ``"random"`` puts (b, a) into the same part, the other
+        kinds into no part. It depends on the pairs alone and not on their labels, or what is missing from training
+        would tell them.
     rng
         Seed of everything random.
 
@@ -88,9 +89,9 @@ def split_edges(
     else:
         parts = _split_grouped(labels, rows, kind, fold, n_folds, validation_fraction, generator)
         if hold_out_reverse:
-            _drop_reverse(parts, labels, rows)
+            _drop_reverse(parts, rows)
     train, validation, test = (_collect(parts == part, labels, rows) for part in (_TRAIN, _VALIDATION, _TEST))
-    split = EdgeSplit(train, validation, test, kind)
+    split = EdgeSplit(train, validation, test, kind, prior.genes)
     LOGGER.info("%r", split)
     return split
 
@@ -200,17 +201,19 @@ def _split_random(
 
 
 def _followers(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Of the pairs among TFs, which go where their reverse goes: ``bool[R, R]``, one of each two with an edge.
+    """Of the pairs among TFs, which go where their reverse goes: ``bool[R, R]``, one of each two.
 
-    The edge leads its non-edge. Of two edges the one of the TF with fewer of them leads, since it has the least choice;
-    ties are drawn.
+    All pairs among TFs go with their reverse, whatever their labels: were it edges alone, a pair's absence from
+    training would tell that its reverse is an edge. Which of the two leads decides only whose share it counts towards:
+    an edge leads its non-edge; of two edges the one of the TF with fewer of them, since it has the least choice; else
+    it is drawn.
     """
     rank = generator.permutation(len(labels))
     n_edges = labels.sum(axis=1)
     order = np.empty(len(labels), dtype=np.int64)
     order[np.lexsort((rank, n_edges))] = np.arange(len(labels))  # a lower number leads
-    mutual = labels & labels.T
-    follower: np.ndarray = (labels.T & ~labels) | (mutual & (order[:, None] > order[None, :]))
+    alike = labels == labels.T
+    follower: np.ndarray = (labels.T & ~labels) | (alike & (order[:, None] > order[None, :]))
     return follower
 
 
@@ -329,9 +332,9 @@ def _folds(n_edges: np.ndarray, n_folds: int, what: str, generator: np.random.Ge
     return fold_of[relabelled]
 
 
-def _drop_reverse(parts: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> None:
-    """Take out of training, in place, the reverse of every edge in validation or test."""
+def _drop_reverse(parts: np.ndarray, rows: np.ndarray) -> None:
+    """Take out of training, in place, the reverse of every pair in validation or test."""
     among = parts[:, rows]  # (R, R)
-    exposed = (among == _TRAIN) & (labels[:, rows] & (among > _TRAIN)).T
+    exposed = (among == _TRAIN) & (among > _TRAIN).T
     parts[:, rows] = np.where(exposed, _NONE, among)
-    LOGGER.info("%d training pairs are the reverse of a held-out edge, and are in no part.", int(exposed.sum()))
+    LOGGER.info("%d training pairs are the reverse of a held-out pair, and are in no part.", int(exposed.sum()))

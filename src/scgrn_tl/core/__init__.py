@@ -23,7 +23,7 @@ from .network import PriorNetwork
 from .random import RNGLike, spawn_seeds
 from .split import EdgeSplit, LabeledPairs, SplitKind
 from .task import GRNScores, GRNTask
-from .tokens import MASK_TOKEN, N_BINS, N_TOKENS, needs_normalization, tokenize
+from .tokens import MASK_TOKEN, N_BINS, N_TOKENS, log_base_factor, needs_normalization, tokenize
 
 __all__ = [
     "MASK_TOKEN",
@@ -57,6 +57,7 @@ __all__ = [
     "gene_indices",
     "genes_by_cells",
     "iter_cells",
+    "log_base_factor",
     "make_task",
     "needs_normalization",
     "open_anndata",

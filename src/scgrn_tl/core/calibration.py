@@ -32,7 +32,10 @@ class PlattScaling:
 
     @classmethod
     def fit(cls, scores: np.ndarray, labels: np.ndarray) -> PlattScaling:
-        """Fit to labelled scores by maximum likelihood.
+        """Fit to labelled scores by maximum likelihood, with Platt's targets.
+
+        An edge counts as one with probability (N₊ + 1)/(N₊ + 2) and a non-edge with 1/(N₋ + 2), as if one more of the
+        other class had been seen, so that few pairs, or pairs that scores separate perfectly, give no certainty.
 
         Parameters
         ----------
@@ -54,7 +57,14 @@ class PlattScaling:
             raise ArgumentError(msg)
         scores = np.asarray(scores, dtype=np.float64)
         center, spread = float(scores.mean()), float(scores.std()) or 1.0
-        fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(((scores - center) / spread)[:, None], labels)
+        n_edges, n_others = int(labels.sum()), int((~labels).sum())
+        target = np.where(labels, (n_edges + 1) / (n_edges + 2), 1 / (n_others + 2))
+        # A target between the classes is both of them, by weight.
+        fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(
+            np.tile((scores - center) / spread, 2)[:, None],
+            np.repeat([True, False], len(labels)),
+            sample_weight=np.concatenate([target, 1 - target]),
+        )
         slope = float(fitted.coef_[0, 0]) / spread
         intercept = float(fitted.intercept_[0]) - slope * center
         if slope < _LEAST_SLOPE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from .errors import ArgumentError, GeneOverlapError, MissingKeyError
 from .genes import check_unique_genes, identifier_kind
 from .matrix import expression_matrix, iter_cells, summarize_expression
 from .task import GRNTask
+from .tokens import needs_normalization
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from .network import PriorNetwork
     from .split import EdgeSplit
+
+LOGGER = logging.getLogger(__name__)
 
 __all__ = ["gene_indices", "genes_by_cells", "make_task", "open_anndata", "read_embedding"]
 
@@ -50,7 +54,9 @@ def open_anndata(data: AnnData | MuData, *, modality: str = "rna") -> AnnData:
 
 
 def genes_by_cells(adata: AnnData, layer: str | None = None) -> np.ndarray:
-    """Expression of ``X`` or ``layer`` as ``float32 (G, N)``, checked; the matrix in ``adata`` stays as it is.
+    """Log-normalised expression of ``X`` or ``layer`` as ``float32 (G, N)``, checked; ``adata`` stays as it is.
+
+    Whole numbers are counts and become ``log2(1 + 10⁴·count/total)``; other values are taken as they are.
 
     Raises
     ------
@@ -58,13 +64,17 @@ def genes_by_cells(adata: AnnData, layer: str | None = None) -> np.ndarray:
         If a value is negative, NaN or infinite, or there is no expression.
     """
     matrix = expression_matrix(adata, layer)
-    summarize_expression(matrix, adata.obs_names, adata.var_names)
+    summary = summarize_expression(matrix, adata.obs_names, adata.var_names)
     if isinstance(matrix, np.ndarray) or sparse.issparse(matrix):
         dense = matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix)
-        return np.ascontiguousarray(dense.T, dtype=np.float32)
-    turned = np.empty((adata.n_vars, adata.n_obs), dtype=np.float32)
-    for rows, block in iter_cells(matrix):
-        turned[:, rows] = block.T
+        turned = np.array(dense.T, dtype=np.float32, order="C")
+    else:
+        turned = np.empty((adata.n_vars, adata.n_obs), dtype=np.float32)
+        for rows, block in iter_cells(matrix):
+            turned[:, rows] = block.T
+    if needs_normalization("auto", summary):
+        turned *= np.divide(1e4, summary.totals, out=np.zeros(adata.n_obs), where=summary.totals > 0)
+        np.log2(np.add(turned, 1, out=turned), out=turned)
     return turned
 
 
@@ -76,7 +86,7 @@ def gene_indices(names: Iterable[str], genes: Iterable[str], *, what: str = "gen
     GeneOverlapError
         If none is; ``what`` says in the message what the names were.
     """
-    names = [str(name) for name in names]
+    names = [names] if isinstance(names, str) else [str(name) for name in names]
     position = {gene: number for number, gene in enumerate(genes)}
     found = np.unique(np.array([position[name] for name in names if name in position], dtype=np.int64))
     if not len(found):
@@ -87,6 +97,7 @@ def gene_indices(names: Iterable[str], genes: Iterable[str], *, what: str = "gen
             f"data's like {identifier_kind(position)}."
         )
         raise GeneOverlapError(msg)
+    LOGGER.info("%d of %d %s are among the genes.", len(found), len(set(names)), what)
     return found
 
 
@@ -153,7 +164,7 @@ def make_task(
             raise ArgumentError(msg)
         regulators.append(prior.regulators)
     if split is not None:
-        split.check_genes(len(genes))
+        split.check_genes(genes)
         regulators.append(split.regulators)
     return GRNTask(
         expression=genes_by_cells(adata, layer),

@@ -186,7 +186,7 @@ class PriorNetwork:
         elif isinstance(prior, str) and adata is not None and prior in adata.varp:
             network = cls._from_matrix(adata.varp[prior], genes)
         elif isinstance(prior, (str, Path)):
-            network = cls._from_frame(_read_table(Path(prior), adata), genes)
+            network = cls._from_frame(_read_table(Path(prior).expanduser(), adata), genes)
         elif isinstance(prior, np.ndarray) or sparse.issparse(prior):
             network = cls._from_matrix(prior, genes)
         elif hasattr(prior, "edges") and hasattr(prior, "is_directed"):
@@ -224,6 +224,9 @@ class PriorNetwork:
 
     @classmethod
     def _from_frame(cls, frame: pd.DataFrame, genes: tuple[str, ...]) -> PriorNetwork:
+        if frame.columns.has_duplicates:
+            msg = f"The prior has columns of the same name: {sorted(frame.columns[frame.columns.duplicated()])}."
+            raise PriorError(msg)
         columns = {str(column).lower(): column for column in reversed(frame.columns)}
         source_column = next((columns[name] for name in _SOURCE_NAMES if name in columns), None)
         target_column = next((columns[name] for name in _TARGET_NAMES if name in columns), None)
@@ -284,7 +287,7 @@ class PriorNetwork:
             )
         msg = (
             f"Of the prior {self.describe()} are left; at least {min_edges} edges and {min_regulators} regulators "
-            f"among the data's genes are needed.{kinds}"
+            f"among the data's genes are needed.{kinds} `sg.datasets.collectri()` has edges of human, mouse and rat."
         )
         raise PriorError(msg)
 
@@ -325,7 +328,7 @@ def _weights_and_signs(frame: pd.DataFrame, columns: Mapping[str, Any]) -> tuple
             sign = np.sign(values).astype(np.int8)
     sign_column = next((columns[name] for name in _SIGN_NAMES if name in columns), None)
     if sign_column is not None:
-        numbers = pd.to_numeric(frame[sign_column], errors="coerce")
+        numbers = pd.to_numeric(frame[sign_column], errors="coerce").astype(float)
         words = frame[sign_column].astype(str).str.strip().str.lower().map(_SIGN_WORDS)
         sign = np.sign(numbers.fillna(words).fillna(0)).to_numpy(dtype=np.int8)
     return weight, sign

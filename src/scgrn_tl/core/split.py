@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from .errors import SplitError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["EdgeSplit", "LabeledPairs", "SplitKind"]
 
@@ -71,12 +74,16 @@ class EdgeSplit:
     kind
         ``"random"`` (each TF's edges divided), ``"given"`` (published files), ``"tf"`` (regulators held out),
         ``"target"`` (targets held out) or ``"both"`` (neither seen in training).
+    genes
+        Names of the genes that the pairs' indices count over, so that a split cannot be taken for other data; ``None``
+        if they are not known.
     """
 
     train: LabeledPairs
     validation: LabeledPairs
     test: LabeledPairs
     kind: SplitKind = "random"
+    genes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(SplitKind):
@@ -106,10 +113,18 @@ class EdgeSplit:
 
     def without_test(self) -> EdgeSplit:
         """The same split with an empty test part: all that a method may see."""
-        return EdgeSplit(self.train, self.validation, LabeledPairs.empty(), self.kind)
+        return replace(self, test=LabeledPairs.empty())
 
-    def check_genes(self, n_genes: int) -> None:
-        """Raise :class:`SplitError` if some pair names a gene index beyond ``n_genes``."""
+    def check_genes(self, genes: Sequence[str]) -> None:
+        """Raise :class:`SplitError` if the split is over other genes, or names a gene index beyond them."""
+        n_genes = len(genes)
+        if self.genes is not None and self.genes != tuple(genes):
+            msg = (
+                f"The split was made for other data: it counts over {len(self.genes)} genes "
+                f"({', '.join(self.genes[:3])}, …), the data has {n_genes} ({', '.join(list(genes)[:3])}, …), or they "
+                "stand in another order. Make the split after subsetting and sorting genes."
+            )
+            raise SplitError(msg)
         top = max((int(part.pairs.max()) for part in self.parts if len(part)), default=-1)
         if top >= n_genes:
             msg = f"The split names gene index {top}, but the data has {n_genes} genes: it was made for other data."

@@ -68,7 +68,7 @@ class GRNTask:
             raise ArgumentError(msg)
         object.__setattr__(self, "regulators", regulators)
         if self.split is not None:
-            self.split.check_genes(n_genes)
+            self.split.check_genes(self.genes)
             if not np.isin(self.split.regulators, regulators).all():
                 msg = "The split has pairs of regulators that are not among those to score."
                 raise SplitError(msg)

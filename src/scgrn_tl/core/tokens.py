@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -10,9 +11,11 @@ import numpy as np
 from .errors import ArgumentError
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from .matrix import ExpressionSummary
 
-__all__ = ["MASK_TOKEN", "N_BINS", "N_TOKENS", "Normalize", "needs_normalization", "tokenize"]
+__all__ = ["MASK_TOKEN", "N_BINS", "N_TOKENS", "Normalize", "log_base_factor", "needs_normalization", "tokenize"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -44,6 +47,21 @@ def needs_normalization(normalize: Normalize, summary: ExpressionSummary) -> boo
         summary.maximum,
     )
     return False
+
+
+def log_base_factor(adata: AnnData) -> float:
+    """What turns ``adata.X`` into logarithms to base 2 by multiplication.
+
+    :func:`scanpy.pp.log1p` notes in ``uns["log1p"]`` that X are logarithms, and to which base (natural ones unless told
+    otherwise). Without such a note X is taken to be to base 2, as BEELINE's and scBERT's data are.
+    """
+    note = adata.uns.get("log1p")
+    if not isinstance(note, Mapping):
+        return 1.0
+    base = note.get("base")
+    factor = float(np.log(np.e if base is None else float(base)) / np.log(2))
+    LOGGER.info('uns["log1p"] says logarithms to base %s: multiplied by %.3f for base 2.', base or "e", factor)
+    return factor
 
 
 def tokenize(block: np.ndarray, totals: np.ndarray | None = None) -> np.ndarray:

@@ -116,7 +116,7 @@ def beeline_split(
 
     Returns
     -------
-    A split of kind ``"given"`` whose pairs are gene indices of ``beeline(cell_type, n_genes, network)``.
+    A split of kind ``"given"``, whose pairs are gene indices of ``beeline(cell_type, n_genes, network)``.
 
     Raises
     ------
@@ -134,7 +134,11 @@ def beeline_split(
     train, validation, test = (
         LabeledPairs(part[["TF", "Target"]].to_numpy(), part["Label"].to_numpy() == 1) for part in parts
     )
-    return EdgeSplit(train, validation, test, kind="given")
+    target = _read(
+        f"data/benchmark_datasets/{_NETWORK_FOLDERS[network]} Dataset/{cell_type}/TFs+{n_genes}/Target.csv.gz"
+    )
+    genes = tuple(target.sort_values("index")["Gene"].astype(str))
+    return EdgeSplit(train, validation, test, kind="given", genes=genes)
 
 
 def _resolve(cell_type: str, n_genes: int, network: str) -> tuple[str, BeelineNetwork]:

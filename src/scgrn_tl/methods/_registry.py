@@ -47,6 +47,8 @@ class Method:
         Whether it reads ``task.embedding``.
     reference
         Who published it, as ``"Author et al. Year"``.
+    check
+        Called with the parameters before any compute; raises where their values make no sense.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Method:
     stochastic: bool
     uses_embedding: bool
     reference: str
+    check: Callable[..., object] | None = None
 
     @property
     def description(self) -> str:
@@ -73,8 +76,8 @@ class Method:
         found = inspect.signature(self.func).parameters.values()
         return {parameter.name: parameter.default for parameter in found if parameter.kind is parameter.KEYWORD_ONLY}
 
-    def check_parameters(self, params: Iterable[str]) -> None:
-        """Raise :class:`~scgrn_tl.core.ArgumentError` if the method has no parameter of some name in ``params``."""
+    def check_parameters(self, params: Mapping[str, Any]) -> None:
+        """Raise :class:`~scgrn_tl.core.ArgumentError` if a parameter of ``params`` is unknown or its value no good."""
         accepted = self.parameters
         unknown = [name for name in params if name not in accepted]
         if unknown:
@@ -82,6 +85,8 @@ class Method:
             takes = f"takes {', '.join(accepted)}" if accepted else "takes no parameters"
             msg = f"Method {self.name!r} has no parameter {given}; it {takes}.{_did_you_mean(unknown[0], accepted)}"
             raise ArgumentError(msg)
+        if self.check is not None:
+            self.check(**params)
 
     def run(self, task: GRNTask, **params: Any) -> GRNScores:
         """Score every pair of a regulator and a gene of ``task``.
@@ -148,6 +153,7 @@ def method(
     stochastic: bool,
     reference: str,
     uses_embedding: bool = False,
+    check: Callable[..., object] | None = None,
 ) -> Callable[[F], F]:
     """Register a function as a GRN method.
 
@@ -155,7 +161,7 @@ def method(
     ----------
     name
         Name under which :func:`get` finds it, unique.
-    supervised, directed, stochastic, uses_embedding, reference
+    supervised, directed, stochastic, uses_embedding, reference, check
         See :class:`Method`.
 
     Returns
@@ -190,7 +196,7 @@ def method(
         if taken is not None and _origin(taken.func) != _origin(func):
             msg = f"There is a method {name!r} already, {_origin(taken.func)}. Choose another name."
             raise ArgumentError(msg)
-        _REGISTRY[name] = Method(name, func, supervised, directed, stochastic, uses_embedding, reference)
+        _REGISTRY[name] = Method(name, func, supervised, directed, stochastic, uses_embedding, reference, check)
         return func
 
     return register

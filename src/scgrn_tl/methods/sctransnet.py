@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._registry import method
 
@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 __all__ = ["sctransnet"]
 
 
+def _check(**params: Any) -> None:
+    """Raise on hyper-parameters that make no sense."""
+    from scgrn_tl.models import ScTransNet
+
+    ScTransNet(**params)
+
+
 @method(
     name="sctransnet",
     supervised=True,
@@ -19,6 +26,7 @@ __all__ = ["sctransnet"]
     stochastic=True,
     uses_embedding=True,
     reference="Kommu et al. 2024",
+    check=_check,
 )
 def sctransnet(
     task: GRNTask,
@@ -47,7 +55,10 @@ def sctransnet(
     Where this differs from the paper, each for a reason: pairs are learned from that the graph does not show
     (``hidden_edges``), or the model reads the answer off its input; every non-edge is learned from, all in one batch
     (``negatives="all"``), so that log-odds stay true to the data; hub rates are terms of their own (``hub_terms``), so
-    that a pair's score says what is specific to it; the epoch is chosen on validation pairs, never on test.
+    that a pair's score says what is specific to it; node features are the leading components of expression and its
+    moments rather than all cells (``gene_features="pca"``), which does not depend on the number of cells; Adam's weight
+    decay is decoupled (AdamW); the epoch is chosen on validation pairs, never on test, by their likelihood
+    (``select="loss"``), since the average precision of few edges is noisy and calibration wants the likelihood.
 
     Parameters
     ----------

@@ -35,6 +35,7 @@ __all__ = [
     "load_scbert",
     "load_weights",
     "read_folder",
+    "save_tensors",
     "weights_sha256",
     "write_folder",
 ]
@@ -73,7 +74,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "global" in str(error).lower():
+        # an operand that no pickle of tensors has is met in other kinds of files (a web page, for instance)
+        if "global" in str(error).lower() or ("Unsupported" in str(error) and "operand" not in str(error)):
             msg = (
                 f"{path} holds Python objects beyond tensors, which could run code; it was not loaded. "
                 'Save the state dict alone: torch.save({"model_state_dict": model.state_dict()}, path).'
@@ -188,7 +190,7 @@ def write_folder(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _write_beside(folder / WEIGHTS_FILE) as weights, _write_beside(folder / CONFIG_FILE) as description:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, weights)
+        save_tensors(state, weights)
         content = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -199,6 +201,21 @@ def write_folder(
             "genes": list(vocabulary.symbols),
         }
         description.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or cannot be written, which safetensors reports as an error of its own.
+    """
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        msg = f"Cannot write {path}: {error}."
+        raise OSError(msg) from error
 
 
 def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], GeneVocabulary, dict[str, Tensor]]:
@@ -278,6 +295,7 @@ def load_scbert(
     """
     from .scbert import ScBERT
 
+    _check_exists(Path(path))
     if Path(path).is_dir():
         model, stored = ScBERT.load(path)
         if vocabulary is not None and vocabulary.sha256 != stored.sha256:

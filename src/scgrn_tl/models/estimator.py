@@ -18,12 +18,14 @@ from scgrn_tl.core.network import PriorNetwork
 from scgrn_tl.core.random import spawn_seeds
 from scgrn_tl.core.task import GRNScores
 
+from .checkpoint import save_tensors
 from .hub_rates import fit_hub_rates
 from .link_training import LinkTrainer, Supervision
 from .node_features import gene_features
 from .prior_gnn import RelationalGraph
 from .sctransnet import GeneInputs, ScTransNetConfig, ScTransNetModule
 from .seeding import seeded_rng
+from .threads import threads_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -136,7 +138,7 @@ class ScTransNet:
         )
         members = []
         for seed in spawn_seeds(task.seed, self.config.n_models):
-            with seeded_rng(seed, task.device):
+            with seeded_rng(seed, task.device), threads_for(task.n_genes * max(self.config.gnn_widths)):
                 module = self._build(features.shape[1], 0 if embedding is None else embedding.shape[1], base).to(device)
                 trainer = LinkTrainer(module, inputs, supervision, seed, on_epoch)
                 trainer.run()
@@ -238,8 +240,6 @@ class ScTransNet:
         overwrite
             Replace a folder that is there already.
         """
-        from safetensors.torch import save_file
-
         from scgrn_tl import __version__
 
         inputs, prior = self._fitted()
@@ -267,14 +267,19 @@ class ScTransNet:
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()},
-                      beside / "model.safetensors")  # fmt: skip
+            save_tensors(tensors, beside / "model.safetensors")
             (beside / "model.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
             if folder.exists():
                 old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-                folder.rename(old / folder.name)
-                beside.rename(folder)
-                shutil.rmtree(old)
+                try:
+                    folder.rename(old / folder.name)
+                    beside.rename(folder)
+                except BaseException:
+                    if not folder.exists():
+                        (old / folder.name).rename(folder)
+                    raise
+                finally:
+                    shutil.rmtree(old, ignore_errors=True)
             else:
                 beside.rename(folder)
         finally:
@@ -311,22 +316,25 @@ class ScTransNet:
         except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
             msg = f"The model in {str(folder)!r} is damaged: {error}"
             raise WeightsError(msg) from error
-        if record.get("format") != "scgrn_tl.ScTransNet":
-            msg = f"{str(folder)!r} holds no ScTransNet, but {record.get('format')!r}."
+        found = record.get("format") if isinstance(record, dict) else type(record).__name__
+        if found != "scgrn_tl.ScTransNet":
+            msg = f"{str(folder)!r} holds no ScTransNet, but {found!r}."
             raise WeightsError(msg)
-        if record["format_version"] > FORMAT_VERSION:
+        version = record.get("format_version")
+        if not isinstance(version, int) or version > FORMAT_VERSION:
             msg = (
-                f"The model in {str(folder)!r} has format {record['format_version']} (scgrn_tl "
-                f"{record['scgrn_tl_version']}); this version reads up to {FORMAT_VERSION}. Upgrade scgrn_tl."
+                f"The model in {str(folder)!r} has format {version!r} (scgrn_tl {record.get('scgrn_tl_version')}); "
+                f"this version reads up to {FORMAT_VERSION}. Upgrade scgrn_tl."
             )
             raise WeightsError(msg)
         where = resolve_device(device)
         try:
+            _check_tensors(tensors, len(record["genes"]))
             model = cls._from_record(record, tensors, where)
-        except (KeyError, RuntimeError, TypeError) as error:
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             msg = f"The model in {str(folder)!r} does not fit its own description: {error}"
             raise WeightsError(msg) from error
-        if model.prior is not None and model.prior.sha256() != record["prior_sha256"]:
+        if model.prior is None or model.prior.sha256() != record.get("prior_sha256"):
             msg = f"The prior network in {str(folder)!r} is not the one that its hash was made of."
             raise WeightsError(msg)
         return model
@@ -355,6 +363,9 @@ class ScTransNet:
             module = model._build(features.shape[1], 0 if embedding is None else embedding.shape[1], 0.0)
             module.load_state_dict(state, strict=True)
             model._members.append(_Member(module.to(device).eval(), member["history"], member["best_epoch"]))
+        if not model._members:
+            msg = "it has no members."
+            raise WeightsError(msg)
         return model
 
 
@@ -372,6 +383,26 @@ def _standardize(embedding: np.ndarray) -> np.ndarray:
     if not known.all():
         standard = np.hstack([standard, known[:, None].astype(float)])
     return standard.astype(np.float32)
+
+
+def _check_tensors(tensors: dict[str, Tensor], n_genes: int) -> None:
+    """Raise :class:`WeightsError`, naming the tensor, unless all are finite and the inputs are of ``n_genes`` genes."""
+    n_regulators = len(tensors["inputs.regulators"])
+    rows = dict.fromkeys(("features", "embedding", "node_type", "target_rate"), n_genes)
+    rows |= dict.fromkeys(("regulators", "regulator_rate"), n_regulators)
+    below = {"inputs.node_type": 2, "inputs.regulators": n_genes}
+    for name, tensor in tensors.items():
+        n_rows = rows.get(name.removeprefix("inputs."))
+        if n_rows is not None and (tensor.ndim == 0 or len(tensor) != n_rows):
+            msg = f"tensor {name!r} has shape {tuple(tensor.shape)}; expected {n_rows} rows."
+            raise WeightsError(msg)
+        indices = name in below
+        if indices and (tensor.dtype != torch.int64 or bool((tensor < 0).any() | (tensor >= below[name]).any())):
+            msg = f"tensor {name!r} has to hold int64 below {below[name]}."
+            raise WeightsError(msg)
+        if not bool(tensor.isfinite().all()) or (n_rows and not indices and tensor.dtype != torch.float32):
+            msg = f"tensor {name!r} ({tensor.dtype}) has to hold finite float32."
+            raise WeightsError(msg)
 
 
 def _check_config(config: ScTransNetConfig) -> None:

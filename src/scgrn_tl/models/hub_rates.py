@@ -10,6 +10,7 @@ posterior variances (Breslow & Clayton 1993; MacKay's evidence procedure). A gen
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from scipy.special import expit, logit
 
 __all__ = ["HubRates", "fit_hub_rates"]
 
+
+LOGGER = logging.getLogger(__name__)
 
 MAX_STEP = 4.0
 """Largest change of a term in one Newton step, on the log-odds scale."""
@@ -50,7 +53,7 @@ class HubRates:
 
 
 def fit_hub_rates(
-    labels: np.ndarray, mask: np.ndarray, *, n_iterations: int = 30, newton_steps: int = 2, tolerance: float = 1e-3
+    labels: np.ndarray, mask: np.ndarray, *, n_iterations: int = 30, newton_steps: int = 1, tolerance: float = 1e-3
 ) -> HubRates:
     """Fit the model to labelled pairs.
 
@@ -67,13 +70,28 @@ def fit_hub_rates(
     tolerance
         Stop when neither variance moves by more than this share.
     """
-    mask = np.asarray(mask, dtype=np.float64)
+    seen = np.asarray(mask, dtype=bool)
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    if len(rows) < seen.shape[0] or len(columns) < seen.shape[1]:
+        # Genes without a labelled pair say nothing of the variances: they get the average, 0.
+        part = np.ix_(rows, columns)
+        found = fit_hub_rates(
+            np.asarray(labels)[part],
+            seen[part],
+            n_iterations=n_iterations,
+            newton_steps=newton_steps,
+            tolerance=tolerance,
+        )
+        regulator, target = np.zeros(seen.shape[0]), np.zeros(seen.shape[1])
+        regulator[rows], target[columns] = found.regulator, found.target
+        return HubRates(found.base, regulator, target, found.regulator_variance, found.target_variance)
+    mask = seen.astype(np.float64)
     labels = np.asarray(labels, dtype=np.float64) * mask
     n_regulators, n_genes = labels.shape
     rate = (labels.sum() + 0.5) / (mask.sum() + 1.0)
     base, regulator, target = float(logit(rate)), np.zeros(n_regulators), np.zeros(n_genes)
     regulator_variance = target_variance = 1.0
-    for _ in range(n_iterations):
+    for n_rounds in range(1, n_iterations + 1):  # noqa: B007
         for _ in range(newton_steps):
             probability = expit(base + regulator[:, None] + target[None, :])
             residual = labels - mask * probability
@@ -103,4 +121,12 @@ def fit_hub_rates(
         target_variance = float(np.mean(target**2 + target_spread))
         if np.allclose(before, (regulator_variance, target_variance), rtol=tolerance):
             break
+    LOGGER.info(
+        "Hub rates of %s regulators and %s genes: standard deviations %.2f and %.2f after %d rounds.",
+        f"{n_regulators:,}",
+        f"{n_genes:,}",
+        regulator_variance**0.5,
+        target_variance**0.5,
+        n_rounds,
+    )
     return HubRates(base, regulator, target, regulator_variance, target_variance)

@@ -13,6 +13,8 @@ from torch import nn
 from scgrn_tl.core.errors import ArgumentError
 from scgrn_tl.core.tokens import MASK_TOKEN, N_TOKENS
 
+from .threads import threads_for
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -119,8 +121,13 @@ class MaskedTrainer:
         Raises
         ------
         ArgumentError
-            If there are fewer than two cells with an expressed gene.
+            If there are fewer than two cells with an expressed gene, or training diverges.
         """
+        n_genes = min(self.tokens.shape[1], self.max_genes)
+        with threads_for(self.batch_size * n_genes * self.model.config.dim):
+            self._run()
+
+    def _run(self) -> None:
         usable = np.flatnonzero((self.tokens > 0).any(axis=1))
         if len(usable) < 2:
             msg = f"Training needs two cells with expressed genes, one of them to hold out; there are {len(usable)}."
@@ -165,6 +172,12 @@ class MaskedTrainer:
                 self.on_epoch()
             if epoch - self.best_epoch >= self.patience:
                 break
+        if self.best_epoch == 0:
+            msg = (
+                f"Training of the encoder diverged: no epoch had a finite loss (learning_rate={self.learning_rate:g}). "
+                "Take a smaller learning_rate."
+            )
+            raise ArgumentError(msg)
         self.model.load_state_dict(best_weights)
 
     def _batches(self, cells: np.ndarray, *, shuffle: bool) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

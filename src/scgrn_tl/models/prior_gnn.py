@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import softmax
 
+from scgrn_tl.core.errors import ArgumentError
+
 __all__ = ["N_RELATIONS", "PriorGNN", "PriorGNNLayer", "RelationalGraph"]
 
 _ACTIVATES, _REPRESSES, _REGULATES = 0, 1, 2
@@ -79,7 +81,7 @@ class PriorGNNLayer(MessagePassing):
         super().__init__(aggr="add", node_dim=0)
         if out_width % heads:
             msg = f"A width of {out_width} cannot be divided between {heads} heads."
-            raise ValueError(msg)
+            raise ArgumentError(msg)
         self.heads, self.head_width = heads, out_width // heads
         self.relation_mlp = nn.Sequential(
             nn.Linear(N_RELATIONS + 2 * N_NODE_TYPES, out_width), nn.ReLU(), nn.Linear(out_width, out_width)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from scgrn_tl.core.errors import ArgumentError
+
 from .link_scorer import Decoder, LinkLogits, LinkScorer
 from .prior_gnn import PriorGNN, RelationalGraph
 
@@ -157,7 +159,7 @@ class ScTransNetModule(nn.Module):
         if self.gnn is not None:
             if graph is None:
                 msg = "A model with a GNN needs the graph."
-                raise ValueError(msg)
+                raise ArgumentError(msg)
             parts.append(self.gnn(genes.features, graph))
         score, hub = self.scorer(torch.cat(parts, dim=1), genes.regulators)
         hub = hub + self.base + genes.regulator_rate.unsqueeze(1) + genes.target_rate.unsqueeze(0)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from scgrn_tl.core import ArgumentError, MissingKeyError, WeightsError, WeightsUnavailableError, resolve_device
+from scgrn_tl.core import (
+    ArgumentError,
+    MissingKeyError,
+    WeightsError,
+    WeightsUnavailableError,
+    check_unique_genes,
+    resolve_device,
+)
 
 from ._cell_groups import CellGroups
 from ._cell_weighting import CellWeighting
@@ -85,7 +92,7 @@ def attentive_pool(
     key
         ``key_added`` of :func:`scbert_embed`.
     key_added
-        Name under which results are written; ``f"{key}_{weighting}"`` by default.
+        Name under which results are written; ``f"{key}_pool_{weighting}"`` by default.
     modality
         Modality of a MuData.
     copy
@@ -106,6 +113,8 @@ def attentive_pool(
         If an argument cannot be used, or ``hidden`` is of other data.
     MissingKeyError
         If :func:`scbert_embed` was not run, or a column is not there.
+    DuplicateGenesError
+        If ``var_names`` are not unique.
     WeightsUnavailableError, WeightsError
         If cells are to be encoded again and the weights are gone or are not those of before.
 
@@ -119,11 +128,12 @@ def attentive_pool(
     adata = open_anndata(data, modality=modality, copy=copy)
     rule = CellWeighting(weighting, temperature, top_k)
     if key_added is None:
-        key_added = f"{key}_{weighting}"
+        key_added = f"{key}_pool_{weighting}"
     check_key("key_added", key_added)
-    if key_added == key:
-        msg = f"key_added={key!r} is where scbert_embed's own results are, which this needs; choose another name."
+    if key_added in {key, f"{key}_mean"}:
+        msg = f"key_added={key_added!r} is where scbert_embed's own results are, which this needs; choose another name."
         raise ArgumentError(msg)
+    check_unique_genes([str(name) for name in adata.var_names])
     embedding = _read_embedding(adata, key)
     groups = None if groupby is None else CellGroups.from_obs(adata, groupby, "groupby")
     batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key")

@@ -99,6 +99,8 @@ class CellEncoder:
         import torch
         from tqdm.auto import tqdm
 
+        from scgrn_tl.models.threads import threads_for
+
         n_vocabulary = self.model.config.n_genes
         positions = None
         if len(self.positions) < n_vocabulary:
@@ -115,7 +117,7 @@ class CellEncoder:
         ) as bar:
             began: float | None = time.monotonic()
             for rows, tokens in self.stream.batches(cells, self.batch_size):
-                with torch.inference_mode(), autocast:
+                with torch.inference_mode(), autocast, threads_for(tokens.size * self.model.config.dim):
                     encoding = self.model.encode(torch.from_numpy(tokens).to(self.device), positions)
                 yield rows, encoding
                 bar.update(len(rows))

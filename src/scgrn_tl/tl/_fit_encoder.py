@@ -153,7 +153,7 @@ def fit_encoder(
         _save(model, names, record, folder)
         return folder, record
 
-    folder = settings.cache_dir / "encoders" / _run_hash(values, tokens, names, training, seed)
+    folder = settings.cache_dir / "encoders" / _run_hash(values, tokens, names, training, seed, device)
     if (folder / RECORD).is_file():
         LOGGER.info("Using the encoder trained before on the same data, %s.", folder)
         return folder, json.loads((folder / RECORD).read_text())
@@ -179,11 +179,21 @@ def fit_encoder(
     return folder, record
 
 
-def _run_hash(values: Any, tokens: np.ndarray, names: list[str], training: EncoderTraining, seed: int) -> str:
+def _run_hash(
+    values: Any, tokens: np.ndarray, names: list[str], training: EncoderTraining, seed: int, device: str
+) -> str:
     """Hash of all that decides the trained weights on a given machine."""
+    import torch
+
     from scgrn_tl import __version__
 
-    described = {"training": asdict(training), "seed": seed, "version": __version__, "shape": tokens.shape}
+    described = {
+        "training": asdict(training),
+        "seed": seed,
+        "versions": [__version__, torch.__version__],
+        "device": [device.partition(":")[0], torch.get_num_threads()],
+        "shape": tokens.shape,
+    }
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     digest.update(GeneVocabulary(names).sha256.encode())
     for array in (tokens, values.data, values.indices, values.indptr):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,16 +120,17 @@ def fit_grn(
     ``adata.varp[key_added]`` : :class:`scipy.sparse.csr_matrix` (G × G, float32)
         Calibrated probability that the row's gene regulates the column's gene.
     ``adata.varp[f"{key_added}_specificity"]`` : :class:`scipy.sparse.csr_matrix` (G × G, float32)
-        Log-odds beyond what the two genes' hub rates explain; for methods that tell the two apart.
+        Calibrated log-odds beyond what the two genes' hub rates explain; for methods that tell the two apart.
     ``adata.varp[f"{key_added}_std"]`` : :class:`scipy.sparse.csr_matrix` (G × G, float32)
-        Standard deviation of the log-odds over the models, if ``n_models > 1``.
+        Standard deviation of the calibrated log-odds over the models, if ``n_models > 1``.
     ``adata.var[f"{key_added}_is_tf"]`` : bool
         Which genes were scored as regulators.
     ``adata.uns[key_added]`` : dict
         ``params``, ``version``, ``metrics`` (DataFrame: this method and the hub floor, on validation and test pairs, as
         of :func:`scgrn_tl.bm.evaluate`; absent if neither part has both classes), ``calibration`` (``slope``,
-        ``intercept``, ``fitted_on``), ``history`` (a list per quantity), ``prior`` (DataFrame), ``prior_report`` (what
-        was dropped from the prior), ``prior_sha256``, ``seconds``.
+        ``intercept``, ``fitted_on``), ``history`` (an array per quantity), ``prior`` (DataFrame: the edges trained and
+        validated on, never those of a test part), ``prior_report`` (what was dropped from the prior),
+        ``prior_sha256``, ``seconds``.
 
     Raises
     ------
@@ -164,7 +166,7 @@ def fit_grn(
         raise ArgumentError(msg)
     params = _method_parameters(entry, {"n_models": n_models, "epochs": epochs, "lr": lr}, method_params)
     check_key("key_added", key_added)
-    if not isinstance(max_edges, int) or max_edges < 1:
+    if not isinstance(max_edges, (int, np.integer)) or max_edges < 1:
         msg = f"max_edges is a whole number above 0, not {max_edges!r}."
         raise ArgumentError(msg)
     where = resolve_device(device)
@@ -178,23 +180,17 @@ def fit_grn(
     split_seed, fit_seed, embed_seed = spawn_seeds(rng, 3)
     if split is None:
         split = split_edges(network, validation_fraction=validation_fraction, test_fraction=0.0, rng=split_seed)
+    task = make_task(data, layer=layer, prior=network, split=split, tf_names=tf_names, seed=fit_seed, device=where)
     embedding = None
     if use_rep is not None and entry.uses_embedding:
+        # last, since it may take long and stores what it makes: whatever else is wrong has shown by now
         embedding = _gene_embedding(data, use_rep, layer=layer, device=where, seed=embed_seed)
-    task = make_task(
-        data,
-        layer=layer,
-        prior=network,
-        split=split,
-        tf_names=tf_names,
-        embedding=embedding,
-        seed=fit_seed,
-        device=where,
-    )
+        task = replace(task, embedding=embedding)
+    known = network.restrict_to(np.concatenate([split.train.positives, split.validation.positives]))
     scores = entry.run(task, **params)
     calibration, fitted_on = _calibrate(scores, task)
     probability = calibration(scores.matrix)
-    slots = _network_slots(scores, probability, n_genes=len(genes), key=key_added, max_edges=max_edges)
+    slots = _network_slots(scores, calibration, n_genes=len(genes), key=key_added, max_edges=max_edges)
     slots.uns[key_added] = run_record(
         {
             "method": method,
@@ -205,7 +201,7 @@ def fit_grn(
             "n_training_edges": int(split.train.labels.sum()),
             "split": split.kind,
             "validation_fraction": validation_fraction,
-            "rng": rng if isinstance(rng, int) else None,
+            "rng": rng if isinstance(rng, (int, np.integer)) else None,
             "device": where,
             "max_edges": max_edges,
             **params,
@@ -213,9 +209,9 @@ def fit_grn(
         metrics=_metrics_table(entry.name, scores, probability, split, task),
         calibration={"slope": calibration.slope, "intercept": calibration.intercept, "fitted_on": fitted_on},
         history=dict(scores.history),
-        prior=network.to_frame(),
+        prior=known.to_frame(),
         prior_report=dict(network.report),
-        prior_sha256=network.sha256(),
+        prior_sha256=known.sha256(),
         seconds=time.perf_counter() - started,
     )
     write_slots(adata, slots, modality=modality)
@@ -224,13 +220,14 @@ def fit_grn(
 
 def _method_parameters(entry: Method, shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """What to hand to the method: its own parameters, and those shared ones it takes."""
-    entry.check_parameters(own)
     accepted = entry.parameters
+    params = {name: value for name, value in shared.items() if name in accepted} | own
+    entry.check_parameters(params)
     changed = [name for name, value in shared.items() if name not in accepted and value != _SHARED[name]]
     if changed:
         msg = f"Method {entry.name!r} takes no {', '.join(changed)}; leave it at its default."
         raise ArgumentError(msg)
-    return {name: value for name, value in shared.items() if name in accepted} | own
+    return params
 
 
 def _gene_embedding(adata: AnnData, use_rep: str, *, layer: str | None, device: str, seed: int) -> np.ndarray:
@@ -276,10 +273,10 @@ def _metrics_table(
     return pd.DataFrame(rows) if rows else None
 
 
-def _network_slots(scores: GRNScores, probability: np.ndarray, *, n_genes: int, key: str, max_edges: int) -> Slots:
+def _network_slots(scores: GRNScores, calibration: PlattScaling, *, n_genes: int, key: str, max_edges: int) -> Slots:
     """``varp`` and ``var`` of a network: every scored pair but self pairs, or the ``max_edges`` likeliest."""
     n_regulators = len(scores.regulators)
-    kept = np.ones(probability.shape, dtype=bool)
+    kept = np.ones(scores.matrix.shape, dtype=bool)
     kept[np.arange(n_regulators), scores.regulators] = False
     if kept.sum() > max_edges:
         ranked = np.where(kept, scores.matrix, -np.inf).ravel()
@@ -295,11 +292,13 @@ def _network_slots(scores: GRNScores, probability: np.ndarray, *, n_genes: int, 
         regulator = scores.regulators[row]
         return sparse.csr_matrix((values[kept].astype(np.float32), (regulator, column)), shape=(n_genes, n_genes))
 
-    slots = Slots(varp={key: network(probability)})
+    # An earlier fit under this key may have left slots that this one does not write.
+    slots = Slots(dropped={("varp", f"{key}_{name}") for name in ("specificity", "std")})
+    slots.varp[key] = network(calibration(scores.matrix))
     if scores.hub is not None:
-        slots.varp[f"{key}_specificity"] = network(scores.matrix - scores.hub)
+        slots.varp[f"{key}_specificity"] = network(calibration.slope * (scores.matrix - scores.hub))
     if scores.std is not None:
-        slots.varp[f"{key}_std"] = network(scores.std)
+        slots.varp[f"{key}_std"] = network(calibration.slope * scores.std)
     is_regulator = np.zeros(n_genes, dtype=bool)
     is_regulator[scores.regulators] = True
     slots.var[f"{key}_is_tf"] = is_regulator

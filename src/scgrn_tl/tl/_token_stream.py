@@ -15,6 +15,7 @@ from scgrn_tl.core import (
     ExpressionSummary,
     expression_matrix,
     iter_cells,
+    log_base_factor,
     needs_normalization,
     summarize_expression,
     tokenize,
@@ -148,18 +149,22 @@ class Expression:
         Totals per cell, and whether the values are counts.
     normalize
         Whether the values are counts to be normalised.
+    to_log2
+        What log-normalised values are multiplied with to be logarithms to base 2, which scBERT's bins are of.
     """
 
     matrix: Any
     summary: ExpressionSummary
     normalize: bool
+    to_log2: float = 1.0
 
     @classmethod
     def from_anndata(cls, adata: AnnData, layer: str | None, normalize: Normalize) -> Expression:
         """Read ``X`` or ``layers[layer]``; errors as :func:`scgrn_tl.core.summarize_expression`."""
         matrix = expression_matrix(adata, layer)
         summary = summarize_expression(matrix, adata.obs_names, adata.var_names)
-        return cls(matrix, summary, needs_normalization(normalize, summary))
+        counts = needs_normalization(normalize, summary)
+        return cls(matrix, summary, counts, 1.0 if counts or layer is not None else log_base_factor(adata))
 
     @property
     def empty_cells(self) -> np.ndarray:
@@ -174,6 +179,8 @@ class Expression:
             values = block[inside - rows.start]
             if self.normalize:
                 values = np.log2(1 + values * (1e4 / self.summary.totals[inside])[:, None])
+            else:
+                values = values * self.to_log2
             blocks.append(sparse.csr_matrix(values, dtype=np.float32))
         return sparse.vstack(blocks, format="csr")
 
@@ -256,5 +263,5 @@ class TokenStream:
                 continue
             totals = summary.totals[inside] if self.expression.normalize else None
             tokens = np.zeros((len(inside), len(self.columns)), dtype=np.uint8)
-            tokens[:, present] = tokenize(block[inside - rows.start], totals)
+            tokens[:, present] = tokenize(block[inside - rows.start] * self.expression.to_log2, totals)
             yield inside, tokens

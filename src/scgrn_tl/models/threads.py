@@ -1,0 +1,38 @@
+"""One thread for small work."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["SMALL_WORK", "threads_for"]
+
+SMALL_WORK = 2**17
+"""Values of the largest activation up to which a second thread gains next to nothing."""
+
+
+@contextmanager
+def threads_for(n_values: int) -> Iterator[None]:
+    """Inside the block PyTorch computes with one thread if its activations have no more than so many values.
+
+    Threads that have to meet after every small operation wait for each other most of the time. Where they have fewer
+    cores than they think (a busy laptop, a container with a quota), that makes it tens of times slower. The choice
+    hangs on the size alone, so that results do not change from run to run.
+
+    Parameters
+    ----------
+    n_values
+        Values of the largest activation of one step.
+    """
+    before = torch.get_num_threads()
+    if n_values <= SMALL_WORK:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
