@@ -383,3 +383,25 @@ def test_missing_embedding_without_weights(adata, prior, monkeypatch, tmp_path):
     with pytest.raises(WeightsUnavailableError, match="fit"):
         fit(adata, prior)
     assert "grn" not in adata.varp
+
+
+# -------------------------------------------------------------------- real data
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("mirror")
+@pytest.mark.parametrize("cell_type", ["hHEP", "mDC", "mHSC-L"])
+def test_above_the_hub_floor_on_published_pairs(cell_type):
+    """Docs/benchmark.md has every sample and seed; this is one of them, against the better form of the floor."""
+    adata, split = sg.datasets.beeline(cell_type), sg.datasets.beeline_split(cell_type, 500, 1)
+    sg.tl.fit_grn(adata, adata.uns["ground_truth"], split=split, use_rep=None)
+    ours = sg.get.grn_metrics(adata).query("part == 'test' and method == 'sctransnet'").iloc[0]
+    task = sg.core.make_task(adata, split=split)
+    for form in ("logit", "degree"):
+        floor = sg.bm.evaluate(sg.methods.get("hub_floor")(task, form=form), split)
+        assert ours["auroc"] > floor["auroc"]
+        assert ours["auprc"] > floor["auprc"]
+    if cell_type == "hHEP":
+        assert ours["auroc"] >= 0.90
+        assert ours["auprc"] >= 0.84
+    assert ours["ece"] < 0.05

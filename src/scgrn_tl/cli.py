@@ -89,11 +89,17 @@ def _demo(arguments: argparse.Namespace) -> None:
     _say("split", f"{split.kind}: train {train}, validation {validation}, test {test}")
     _say("embed", f"gene embeddings by scBERT, weights={arguments.weights!r} …")
     sg.tl.scbert_embed(adata, weights=arguments.weights, device=arguments.device, rng=arguments.seed)
-    _say("fit", f"scTransNet, at most {arguments.epochs} epochs …")
+    _say("fit", f"scTransNet, {arguments.n_models} models of at most {arguments.epochs} epochs …")
     known = np.concatenate([split.train.positives, split.validation.positives])  # test edges are no prior
     prior = PriorNetwork.from_any(truth, adata.var_names).restrict_to(known)
     sg.tl.fit_grn(
-        adata, prior, split=split, epochs=arguments.epochs, device=arguments.device, rng=arguments.seed, key_added="grn"
+        adata,
+        prior,
+        split=split,
+        n_models=arguments.n_models,
+        epochs=arguments.epochs,
+        device=arguments.device,
+        rng=arguments.seed,
     )
     table = _demo_table(adata, split, seed=arguments.seed)
     with replaced_when_complete(out / "network.h5ad") as beside:
@@ -341,6 +347,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="W",
         help="fit (default: train on these genes, no download), panglao or a path",
     )
+    demo.add_argument("--n-models", type=int, default=4, metavar="N", help="models to average (default 4)")
     demo.add_argument("--epochs", type=int, default=100, metavar="N", help="most epochs of the fit (default 100)")
 
     embed = command("embed", _embed, "embed the genes of an .h5ad file with scBERT", computing)

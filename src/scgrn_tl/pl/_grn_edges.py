@@ -140,7 +140,13 @@ def grn_edges(
     figure = ax.figure.figure  # the root, also of a subfigure
     if legend:
         _add_legend(
-            ax, edges, n_missed=n_missed, key=key, compare=compare, has_targets=not regulators.issuperset(graph)
+            ax,
+            edges,
+            n_missed=n_missed,
+            key=key,
+            compare=compare,
+            with_reference=reference is not None,
+            has_targets=not regulators.issuperset(graph),
         )
     ax.set_axis_off()
     width, height = _size_in_points(ax, figure)
@@ -292,14 +298,20 @@ def _draw_labels(
 
 
 def _add_legend(
-    ax: Axes, edges: pd.DataFrame, *, n_missed: int, key: str, compare: str | None, has_targets: bool
+    ax: Axes,
+    edges: pd.DataFrame,
+    *,
+    n_missed: int,
+    key: str,
+    compare: str | None,
+    with_reference: bool,
+    has_targets: bool,
 ) -> None:
     from matplotlib.legend_handler import HandlerPatch
     from matplotlib.lines import Line2D
     from matplotlib.patches import FancyArrowPatch
 
     count = edges["kind"].value_counts()
-    with_reference = not edges["kind"].isin(["predicted", "found", "only_here"]).all() or n_missed > 0
     inside = "in reference" if with_reference else "predicted"
     words = {
         "predicted": "predicted",
