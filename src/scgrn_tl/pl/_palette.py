@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "SKY_BLUE", "VERMILLION"]
+__all__ = ["BLACK", "BLUE", "GREEN", "GREY", "PURPLE", "SKY_BLUE", "VERMILLION"]
 
 BLACK: Final = "#1A1A1A"
 GREY: Final = "#7A7A7A"
-ORANGE: Final = "#E69F00"
 SKY_BLUE: Final = "#56B4E9"
 GREEN: Final = "#009E73"
 BLUE: Final = "#0072B2"
