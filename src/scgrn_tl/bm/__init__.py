@@ -1,5 +1,7 @@
 """Benchmarks: splits, metrics and comparisons."""
 
+from scgrn_tl.core.edge_splits import split_edges
+
 from .bootstrap import paired_bootstrap
 from .metrics import (
     check_ranking,
@@ -9,7 +11,6 @@ from .metrics import (
     per_regulator_metrics,
     precision_at_k,
 )
-from .splits import split_edges
 
 __all__ = [
     "check_ranking",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +15,9 @@ from scgrn_tl.core.network import PriorNetwork
 from scgrn_tl.core.random import spawn_seeds
 from scgrn_tl.core.task import GRNScores
 
-from .checkpoint import save_tensors
 from .hub_rates import fit_hub_rates
 from .link_training import LinkTrainer, Supervision
+from .model_folder import check_tensors, read_model_folder, write_model_folder
 from .node_features import gene_features
 from .prior_gnn import RelationalGraph
 from .sctransnet import GeneInputs, ScTransNetConfig, ScTransNetModule
@@ -34,8 +31,6 @@ if TYPE_CHECKING:
     from scgrn_tl.core.task import GRNTask
 
 __all__ = ["ScTransNet"]
-
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +66,6 @@ class ScTransNet:
             known = ", ".join(ScTransNetConfig.__dataclass_fields__)
             msg = f"scTransNet has no such hyper-parameter ({error}). There are: {known}."
             raise ArgumentError(msg) from error
-        _check_config(self.config)
         self.genes: tuple[str, ...] = ()
         self.prior: PriorNetwork | None = None
         self.seed: int | None = None
@@ -240,11 +234,8 @@ class ScTransNet:
         overwrite
             Replace a folder that is there already.
         """
-        from scgrn_tl import __version__
-
         inputs, prior = self._fitted()
-        folder = Path(folder)
-        if folder.exists() and not overwrite:
+        if Path(folder).exists() and not overwrite:
             msg = f"{str(folder)!r} exists already. Pass overwrite=True to replace it."
             raise ArgumentError(msg)
         tensors = {f"inputs.{name}": value for name, value in inputs.state_dict().items()}
@@ -254,9 +245,6 @@ class ScTransNet:
         tensors["prior.sign"] = torch.from_numpy(prior.sign.copy())
         tensors["prior.weight"] = torch.from_numpy(prior.weight.copy())
         record = {
-            "format": "scgrn_tl.ScTransNet",
-            "format_version": FORMAT_VERSION,
-            "scgrn_tl_version": __version__,
             "config": asdict(self.config),
             "genes": list(self.genes),
             "prior_sha256": prior.sha256(),
@@ -264,26 +252,7 @@ class ScTransNet:
             "seed": self.seed,
             "members": [{"history": m.history, "best_epoch": m.best_epoch} for m in self._members],
         }
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            save_tensors(tensors, beside / "model.safetensors")
-            (beside / "model.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-            if folder.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-                try:
-                    folder.rename(old / folder.name)
-                    beside.rename(folder)
-                except BaseException:
-                    if not folder.exists():
-                        (old / folder.name).rename(folder)
-                    raise
-                finally:
-                    shutil.rmtree(old, ignore_errors=True)
-            else:
-                beside.rename(folder)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+        write_model_folder(folder, tensors, record)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str | None = None) -> ScTransNet:
@@ -301,35 +270,12 @@ class ScTransNet:
         WeightsError
             If files are missing, damaged, of a newer format, or do not fit each other.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         from scgrn_tl.core.device import resolve_device
 
-        folder = Path(folder)
-        try:
-            record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-            tensors = load_file(folder / "model.safetensors")
-        except FileNotFoundError as error:
-            msg = f"{str(folder)!r} holds no saved ScTransNet: {Path(str(error.filename)).name} is missing."
-            raise WeightsError(msg) from error
-        except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
-            msg = f"The model in {str(folder)!r} is damaged: {error}"
-            raise WeightsError(msg) from error
-        found = record.get("format") if isinstance(record, dict) else type(record).__name__
-        if found != "scgrn_tl.ScTransNet":
-            msg = f"{str(folder)!r} holds no ScTransNet, but {found!r}."
-            raise WeightsError(msg)
-        version = record.get("format_version")
-        if not isinstance(version, int) or version > FORMAT_VERSION:
-            msg = (
-                f"The model in {str(folder)!r} has format {version!r} (scgrn_tl {record.get('scgrn_tl_version')}); "
-                f"this version reads up to {FORMAT_VERSION}. Upgrade scgrn_tl."
-            )
-            raise WeightsError(msg)
+        record, tensors = read_model_folder(folder)
         where = resolve_device(device)
         try:
-            _check_tensors(tensors, len(record["genes"]))
+            check_tensors(tensors, len(record["genes"]))
             model = cls._from_record(record, tensors, where)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             msg = f"The model in {str(folder)!r} does not fit its own description: {error}"
@@ -383,44 +329,3 @@ def _standardize(embedding: np.ndarray) -> np.ndarray:
     if not known.all():
         standard = np.hstack([standard, known[:, None].astype(float)])
     return standard.astype(np.float32)
-
-
-def _check_tensors(tensors: dict[str, Tensor], n_genes: int) -> None:
-    """Raise :class:`WeightsError`, naming the tensor, unless all are finite and the inputs are of ``n_genes`` genes."""
-    n_regulators = len(tensors["inputs.regulators"])
-    rows = dict.fromkeys(("features", "embedding", "node_type", "target_rate"), n_genes)
-    rows |= dict.fromkeys(("regulators", "regulator_rate"), n_regulators)
-    below = {"inputs.node_type": 2, "inputs.regulators": n_genes}
-    for name, tensor in tensors.items():
-        n_rows = rows.get(name.removeprefix("inputs."))
-        if n_rows is not None and (tensor.ndim == 0 or len(tensor) != n_rows):
-            msg = f"tensor {name!r} has shape {tuple(tensor.shape)}; expected {n_rows} rows."
-            raise WeightsError(msg)
-        indices = name in below
-        if indices and (tensor.dtype != torch.int64 or bool((tensor < 0).any() | (tensor >= below[name]).any())):
-            msg = f"tensor {name!r} has to hold int64 below {below[name]}."
-            raise WeightsError(msg)
-        if not bool(tensor.isfinite().all()) or (n_rows and not indices and tensor.dtype != torch.float32):
-            msg = f"tensor {name!r} ({tensor.dtype}) has to hold finite float32."
-            raise WeightsError(msg)
-
-
-def _check_config(config: ScTransNetConfig) -> None:
-    """Raise before any compute where a hyper-parameter makes no sense."""
-    positive = ("n_components", "gnn_heads", "channel_hidden", "channel_width", "epochs", "patience", "n_models", "lr")
-    rules = [
-        *((f"{name} > 0", getattr(config, name) > 0) for name in positive),
-        ("0 <= dropout < 1", 0 <= config.dropout < 1),
-        ("0 < hidden_edges < 1", 0 < config.hidden_edges < 1),
-        ("weight_decay >= 0", config.weight_decay >= 0),
-        ("decoder in ('dot', 'cosine', 'mlp')", config.decoder in {"dot", "cosine", "mlp"}),
-        ("gene_features in ('pca', 'expression')", config.gene_features in {"pca", "expression"}),
-        ("negatives in ('all', 'hard')", config.negatives in {"all", "hard"}),
-        ("select in ('auprc', 'loss')", config.select in {"auprc", "loss"}),
-        ("gnn_widths divisible by gnn_heads", all(width % config.gnn_heads == 0 for width in config.gnn_widths)),
-        ("gnn_widths not empty", len(config.gnn_widths) > 0),
-    ]
-    broken = [rule for rule, holds in rules if not holds]
-    if broken:
-        msg = f"scTransNet's hyper-parameters have to satisfy: {'; '.join(broken)}. Got {config}."
-        raise ArgumentError(msg)

@@ -75,6 +75,34 @@ class ScTransNetConfig:
     patience: int = 30
     n_models: int = 1
 
+    def __post_init__(self) -> None:
+        positive = (
+            "n_components",
+            "gnn_heads",
+            "channel_hidden",
+            "channel_width",
+            "epochs",
+            "patience",
+            "n_models",
+            "lr",
+        )
+        rules = [
+            *((f"{name} > 0", getattr(self, name) > 0) for name in positive),
+            ("0 <= dropout < 1", 0 <= self.dropout < 1),
+            ("0 < hidden_edges < 1", 0 < self.hidden_edges < 1),
+            ("weight_decay >= 0", self.weight_decay >= 0),
+            ("decoder in ('dot', 'cosine', 'mlp')", self.decoder in {"dot", "cosine", "mlp"}),
+            ("gene_features in ('pca', 'expression')", self.gene_features in {"pca", "expression"}),
+            ("negatives in ('all', 'hard')", self.negatives in {"all", "hard"}),
+            ("select in ('auprc', 'loss')", self.select in {"auprc", "loss"}),
+            ("gnn_widths divisible by gnn_heads", all(width % self.gnn_heads == 0 for width in self.gnn_widths)),
+            ("gnn_widths not empty", len(self.gnn_widths) > 0),
+        ]
+        broken = [rule for rule, holds in rules if not holds]
+        if broken:
+            msg = f"scTransNet's hyper-parameters have to satisfy: {'; '.join(broken)}. Got {self}."
+            raise ArgumentError(msg)
+
 
 class GeneInputs(nn.Module):
     """What is known of every gene before training; buffers, saved with the weights.

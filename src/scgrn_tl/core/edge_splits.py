@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from scgrn_tl.core.errors import ArgumentError, SplitError
-from scgrn_tl.core.split import EdgeSplit, LabeledPairs, SplitKind
+from .errors import ArgumentError, SplitError
+from .split import EdgeSplit, LabeledPairs, SplitKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scgrn_tl.core.network import PriorNetwork
-    from scgrn_tl.core.random import RNGLike
+    from .network import PriorNetwork
+    from .random import RNGLike
 
 __all__ = ["split_edges"]
 

@@ -1,0 +1,116 @@
+"""A fitted model as a folder: tensors in ``model.safetensors``, everything else in ``model.json``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from scgrn_tl.core.errors import WeightsError
+
+from .checkpoint import save_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["check_tensors", "read_model_folder", "write_model_folder"]
+
+FORMAT = "scgrn_tl.ScTransNet"
+FORMAT_VERSION = 1
+
+
+def write_model_folder(folder: str | Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+    """Write a model beside its final place, then move it there: the folder is complete, as before, or not there.
+
+    Parameters
+    ----------
+    folder
+        Where to write; what is there is replaced.
+    tensors
+        Name → tensor.
+    record
+        What json takes; format and versions are added.
+    """
+    from scgrn_tl import __version__
+
+    folder = Path(folder)
+    record = {"format": FORMAT, "format_version": FORMAT_VERSION, "scgrn_tl_version": __version__, **record}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        save_tensors(tensors, beside / "model.safetensors")
+        (beside / "model.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+            try:
+                folder.rename(old / folder.name)
+                beside.rename(folder)
+            except BaseException:
+                if not folder.exists():
+                    (old / folder.name).rename(folder)
+                raise
+            finally:
+                shutil.rmtree(old, ignore_errors=True)
+        else:
+            beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def read_model_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Record and tensors that :func:`write_model_folder` wrote.
+
+    Raises
+    ------
+    WeightsError
+        If files are missing, damaged, of another kind or of a newer format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    try:
+        record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "model.safetensors")
+    except FileNotFoundError as error:
+        msg = f"{str(folder)!r} holds no saved ScTransNet: {Path(str(error.filename)).name} is missing."
+        raise WeightsError(msg) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
+        msg = f"The model in {str(folder)!r} is damaged: {error}"
+        raise WeightsError(msg) from error
+    found = record.get("format") if isinstance(record, dict) else type(record).__name__
+    if found != "scgrn_tl.ScTransNet":
+        msg = f"{str(folder)!r} holds no ScTransNet, but {found!r}."
+        raise WeightsError(msg)
+    version = record.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        msg = (
+            f"The model in {str(folder)!r} has format {version!r} (scgrn_tl {record.get('scgrn_tl_version')}); "
+            f"this version reads up to {FORMAT_VERSION}. Upgrade scgrn_tl."
+        )
+        raise WeightsError(msg)
+    return record, tensors
+
+
+def check_tensors(tensors: dict[str, Tensor], n_genes: int) -> None:
+    """Raise :class:`WeightsError`, naming the tensor, unless all are finite and the inputs are of ``n_genes`` genes."""
+    n_regulators = len(tensors["inputs.regulators"])
+    rows = dict.fromkeys(("features", "embedding", "node_type", "target_rate"), n_genes)
+    rows |= dict.fromkeys(("regulators", "regulator_rate"), n_regulators)
+    below = {"inputs.node_type": 2, "inputs.regulators": n_genes}
+    for name, tensor in tensors.items():
+        n_rows = rows.get(name.removeprefix("inputs."))
+        if n_rows is not None and (tensor.ndim == 0 or len(tensor) != n_rows):
+            msg = f"tensor {name!r} has shape {tuple(tensor.shape)}; expected {n_rows} rows."
+            raise WeightsError(msg)
+        indices = name in below
+        if indices and (tensor.dtype != torch.int64 or bool((tensor < 0).any() | (tensor >= below[name]).any())):
+            msg = f"tensor {name!r} has to hold int64 below {below[name]}."
+            raise WeightsError(msg)
+        if not bool(tensor.isfinite().all()) or (n_rows and not indices and tensor.dtype != torch.float32):
+            msg = f"tensor {name!r} ({tensor.dtype}) has to hold finite float32."
+            raise WeightsError(msg)
