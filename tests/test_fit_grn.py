@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
-from scipy.special import logit
+from scipy.special import expit, logit
 
 import scgrn_tl as sg
 from scgrn_tl.core import (
@@ -94,6 +94,19 @@ def test_probability_is_the_calibrated_logit_and_specificity_what_hubs_leave(ada
     # what is left is a sum of a row and a column term: any two rows differ by a constant
     difference = hub[0] - hub[1]
     assert np.nanstd(difference) < 1e-2 * np.nanstd(hub)
+
+
+def test_the_model_as_an_object_is_the_same_model(adata, prior):
+    before = set(adata.varp), set(adata.uns)
+    model = sg.models.ScTransNet.from_anndata(adata, prior, rng=3, **FAST).fit()
+    assert (set(adata.varp), set(adata.uns)) == before
+    fit(adata, prior, rng=3)
+    calibration = adata.uns["grn"]["calibration"]
+    expected = expit(calibration["slope"] * model.scores().matrix.astype(float) + calibration["intercept"])
+    stored = adata.varp["grn"][adata.var["grn_is_tf"].to_numpy()].toarray()
+    np.testing.assert_allclose(stored[stored > 0], expected[stored > 0], atol=1e-6)
+    with pytest.raises(ArgumentError, match="from_anndata"):
+        sg.models.ScTransNet().fit()
 
 
 def test_same_seed_same_bits_other_seed_other_bits(adata, prior):

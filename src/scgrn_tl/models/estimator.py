@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scgrn_tl.core.device import resolve_device
+from scgrn_tl.core.door import make_task, read_embedding
+from scgrn_tl.core.edge_splits import split_edges
 from scgrn_tl.core.errors import ArgumentError, MissingKeyError, WeightsError
 from scgrn_tl.core.network import PriorNetwork
 from scgrn_tl.core.random import spawn_seeds
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Self
 
+    from anndata import AnnData
+
+    from scgrn_tl.core.random import RNGLike
+    from scgrn_tl.core.split import EdgeSplit
     from scgrn_tl.core.task import GRNTask
 
 __all__ = ["ScTransNet"]
@@ -54,7 +61,7 @@ class ScTransNet:
 
     Examples
     --------
-    >>> model = ScTransNet(epochs=50).fit(task)  # doctest: +SKIP
+    >>> model = ScTransNet.from_anndata(adata, prior, epochs=50).fit()  # doctest: +SKIP
     >>> model.save("my_network")  # doctest: +SKIP
     >>> ScTransNet.load("my_network").score([("GATA1", "KLF1")])  # doctest: +SKIP
     """
@@ -71,19 +78,71 @@ class ScTransNet:
         self.seed: int | None = None
         self._inputs: GeneInputs | None = None
         self._members: list[_Member] = []
+        self._task: GRNTask | None = None
 
     # ---------------------------------------------------------------- fitting
 
-    def fit(self, task: GRNTask, *, on_epoch: Callable[[], None] | None = None) -> Self:
+    @classmethod
+    def from_anndata(
+        cls,
+        adata: AnnData,
+        prior: Any,
+        *,
+        use_rep: str | None = "scbert",
+        layer: str | None = None,
+        tf_names: Iterable[str] | None = None,
+        split: EdgeSplit | None = None,
+        validation_fraction: float = 0.1,
+        device: str | None = None,
+        rng: RNGLike = 0,
+        **changes: Any,
+    ) -> Self:
+        """A model that :meth:`fit` then fits to the genes of an AnnData, as :func:`scgrn_tl.tl.fit_grn` would.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes; nothing is written into it.
+        prior
+            Known edges, in any form that :meth:`scgrn_tl.core.PriorNetwork.from_any` reads.
+        use_rep
+            Key of the gene embedding in ``varm``, which has to be there; ``None`` for none.
+        layer, tf_names, split, validation_fraction, device, rng
+            See :func:`scgrn_tl.tl.fit_grn`. The same ``rng`` gives the same model.
+        **changes
+            Hyper-parameters of :class:`ScTransNetConfig`.
+        """
+        model = cls(**changes)
+        network = PriorNetwork.from_any(prior, adata.var_names, adata=adata)
+        split_seed, fit_seed = spawn_seeds(rng, 2)
+        if split is None:
+            split = split_edges(network, validation_fraction=validation_fraction, test_fraction=0.0, rng=split_seed)
+        model._task = make_task(
+            adata,
+            layer=layer,
+            prior=network,
+            split=split,
+            tf_names=tf_names,
+            embedding=None if use_rep is None else read_embedding(adata, use_rep),
+            seed=fit_seed,
+            device=resolve_device(device),
+        )
+        return model
+
+    def fit(self, task: GRNTask | None = None, *, on_epoch: Callable[[], None] | None = None) -> Self:
         """Fit to the training pairs of ``task``, stopping on its validation pairs.
 
         Parameters
         ----------
         task
-            Genes, expression, prior, split and embedding.
+            Genes, expression, prior, split and embedding; that of :meth:`from_anndata` if ``None``.
         on_epoch
             Called after every epoch of every member.
         """
+        task = self._task if task is None else task
+        if task is None:
+            msg = "Nothing to fit to: give a task, or make the model with `ScTransNet.from_anndata(adata, prior)`."
+            raise ArgumentError(msg)
         train, validation = task.supervision()
         if task.prior is None:
             msg = "scTransNet needs a prior network: give one (`prior=`)."
@@ -202,7 +261,7 @@ class ScTransNet:
 
     def _fitted(self) -> tuple[GeneInputs, PriorNetwork]:
         if self._inputs is None or self.prior is None:
-            msg = "This model is not fitted. Call `.fit(task)` or load one with `ScTransNet.load(folder)`."
+            msg = "This model is not fitted. Call `.fit()` or load one with `ScTransNet.load(folder)`."
             raise ArgumentError(msg)
         return self._inputs, self.prior
 
@@ -270,8 +329,6 @@ class ScTransNet:
         WeightsError
             If files are missing, damaged, of a newer format, or do not fit each other.
         """
-        from scgrn_tl.core.device import resolve_device
-
         record, tensors = read_model_folder(folder)
         where = resolve_device(device)
         try:
