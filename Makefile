@@ -17,7 +17,7 @@ export MPLBACKEND := Agg
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.installed ## From simulated counts to a network, figures and an edge table in demo/
+demo: $(VENV)/.installed ## From simulated cells to a network, its picture and an edge table in demo/
 	$(BIN)/scgrn-tl demo --out demo
 
 test: $(VENV)/.installed ## All tests: the fast ones first, then the slow ones

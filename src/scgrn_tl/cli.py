@@ -195,7 +195,9 @@ def _fit(arguments: argparse.Namespace) -> None:
     print(f"Wrote {arguments.out}: network in .varp[{arguments.key!r}]")
     if arguments.edges is not None:
         sg.io.write_edges(adata, arguments.edges, key=arguments.key, min_probability=arguments.min_probability)
-        print(f"Wrote {arguments.edges}: edges of probability {arguments.min_probability:g} and more")
+        n_edges = len(sg.get.grn_df(adata, key=arguments.key, min_probability=arguments.min_probability))
+        least = f"probability {arguments.min_probability:g} and more (--min-probability)"
+        print(f"Wrote {arguments.edges}: {n_edges:,} edges of {least}")
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
