@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import scgrn_tl as sg
 from scgrn_tl.core import ArgumentError, PriorNetwork, ScgrnError, make_task
 from scgrn_tl.io._atomic import replaced_when_complete
@@ -90,11 +88,9 @@ def _demo(arguments: argparse.Namespace) -> None:
     _say("embed", f"gene embeddings by scBERT, weights={arguments.weights!r} …")
     sg.tl.scbert_embed(adata, weights=arguments.weights, device=arguments.device, rng=arguments.seed)
     _say("fit", f"scTransNet, {arguments.n_models} models of at most {arguments.epochs} epochs …")
-    known = np.concatenate([split.train.positives, split.validation.positives])  # test edges are no prior
-    prior = PriorNetwork.from_any(truth, adata.var_names).restrict_to(known)
     sg.tl.fit_grn(
         adata,
-        prior,
+        truth,
         split=split,
         n_models=arguments.n_models,
         epochs=arguments.epochs,
