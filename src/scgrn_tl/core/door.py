@@ -13,7 +13,7 @@ from .errors import ArgumentError, GeneOverlapError, MissingKeyError
 from .genes import check_unique_genes, identifier_kind
 from .matrix import expression_matrix, iter_cells, summarize_expression
 from .task import GRNTask
-from .tokens import needs_normalization
+from .tokens import log_normalize, needs_normalization
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,8 +73,7 @@ def genes_by_cells(adata: AnnData, layer: str | None = None) -> np.ndarray:
         for rows, block in iter_cells(matrix):
             turned[:, rows] = block.T
     if needs_normalization("auto", summary):
-        turned *= np.divide(1e4, summary.totals, out=np.zeros(adata.n_obs), where=summary.totals > 0)
-        np.log2(np.add(turned, 1, out=turned), out=turned)
+        turned = np.ascontiguousarray(log_normalize(turned.T, summary.totals).T)
     return turned
 
 

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
     from .matrix import ExpressionSummary
 
-__all__ = ["MASK_TOKEN", "N_BINS", "N_TOKENS", "Normalize", "log_base_factor", "needs_normalization", "tokenize"]
+__all__ = [
+    "MASK_TOKEN",
+    "N_BINS",
+    "N_TOKENS",
+    "Normalize",
+    "log_base_factor",
+    "log_normalize",
+    "needs_normalization",
+    "tokenize",
+]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -64,6 +73,13 @@ def log_base_factor(adata: AnnData) -> float:
     return factor
 
 
+def log_normalize(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """``log2(1 + 10⁴·count/total)`` of counts ``(B, T)``, in their own precision; zeros for a cell without counts."""
+    scale = np.divide(1e4, totals, out=np.zeros(len(counts)), where=np.asarray(totals) > 0)
+    normalized: np.ndarray = np.log2(1 + counts * scale[:, None].astype(counts.dtype))
+    return normalized
+
+
 def tokenize(block: np.ndarray, totals: np.ndarray | None = None) -> np.ndarray:
     """Bin expression as scBERT does: ``clip(floor(x), 0, 5)``, with ``x = log2(1 + 10⁴·count/total)`` for counts.
 
@@ -81,6 +97,5 @@ def tokenize(block: np.ndarray, totals: np.ndarray | None = None) -> np.ndarray:
     """
     values = np.asarray(block, dtype=np.float64)
     if totals is not None:
-        scale = np.divide(1e4, totals, out=np.zeros(len(values)), where=np.asarray(totals) > 0)
-        values = np.log2(1 + values * scale[:, None])
+        values = log_normalize(values, totals)
     return np.clip(np.floor(values), 0, N_BINS - 1).astype(np.int64)

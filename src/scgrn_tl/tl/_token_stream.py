@@ -20,6 +20,7 @@ from scgrn_tl.core import (
     summarize_expression,
     tokenize,
 )
+from scgrn_tl.core.tokens import log_normalize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,10 +178,7 @@ class Expression:
         for rows, block in iter_cells(self.matrix, batch_size=_read_size(self.matrix.shape[1]), dtype=np.float64):
             inside = _within(cells, rows)
             values = block[inside - rows.start]
-            if self.normalize:
-                values = np.log2(1 + values * (1e4 / self.summary.totals[inside])[:, None])
-            else:
-                values = values * self.to_log2
+            values = log_normalize(values, self.summary.totals[inside]) if self.normalize else values * self.to_log2
             blocks.append(sparse.csr_matrix(values, dtype=np.float32))
         return sparse.vstack(blocks, format="csr")
 
