@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from scgrn_tl import bm
-from scgrn_tl.bm.bootstrap import weighted_ranking
 from scgrn_tl.core import ArgumentError, EdgeSplit, GRNScores, LabeledPairs
+from scgrn_tl.core.bootstrap import weighted_ranking
 
 
 def brute_force_auroc(labels: np.ndarray, scores: np.ndarray) -> float:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 NAMESPACES = ("bm", "core", "datasets", "get", "io", "methods", "models", "pl", "tl")
 
 # A folder imports only from folders that stand after it here.
-HOUSE = ("__main__", "cli", "tl", "pl", "io", "get", "bm", "methods", "models", "datasets", "core", "_settings")
+HOUSE = ("__main__", "cli", "bm", "tl", "pl", "io", "get", "methods", "models", "datasets", "core", "_settings")
 # What a folder must not know, not even inside a function.
 UNKNOWN_TO = {
     "bm": {"torch", "torch_geometric"},

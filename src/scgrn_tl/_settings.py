@@ -43,10 +43,14 @@ class Settings:
         ``"auto"`` (CUDA, then Apple's MPS where it works, then the CPU), or any name :class:`torch.device` takes.
     progress
         Show progress bars over long loops.
+    n_jobs
+        Processes for work that divides into independent parts, as :class:`joblib.Parallel` counts them (``-1``: one a
+        core). ``None`` leaves it to :func:`joblib.parallel_config` where that is in force, and else takes every core.
     """
 
     device: str = "auto"
     progress: bool = True
+    n_jobs: int | None = None
     _cache_dir: Path | None = field(default=None, repr=False)
     _mirror: Path | None = field(default=None, repr=False)
     _verbosity: str = field(default="warning", repr=False)

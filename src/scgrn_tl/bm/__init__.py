@@ -1,9 +1,8 @@
 """Benchmarks: splits, metrics and comparisons."""
 
+from scgrn_tl.core.bootstrap import paired_bootstrap
 from scgrn_tl.core.edge_splits import split_edges
-
-from .bootstrap import paired_bootstrap
-from .metrics import (
+from scgrn_tl.core.metrics import (
     check_ranking,
     edge_metrics,
     evaluate,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +43,14 @@ class GRNTask:
         Seed of everything random in the method.
     device
         Name of the torch device to compute on.
+    n_jobs
+        Processes that a method may spread independent work over; ``None`` for :attr:`scgrn_tl.settings.n_jobs`.
+    pseudotime
+        ``float64[N, L]``, pseudotime of each cell on each of L lineages, NaN for cells that are not on it; ``None``
+        where no method asks for one.
+    prepared
+        What the method computed of this expression beforehand, without any label (see
+        :attr:`scgrn_tl.methods.Method.prepare`); ``None`` where nothing was.
     """
 
     expression: np.ndarray
@@ -53,6 +61,9 @@ class GRNTask:
     embedding: np.ndarray | None = None
     seed: int = 0
     device: str = "cpu"
+    n_jobs: int | None = None
+    pseudotime: np.ndarray | None = None
+    prepared: Mapping[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         n_genes = len(self.genes)
@@ -62,6 +73,8 @@ class GRNTask:
         if self.embedding is not None and (self.embedding.ndim != 2 or len(self.embedding) != n_genes):
             msg = f"embedding is genes × dimensions: got shape {self.embedding.shape} for {n_genes} genes."
             raise ArgumentError(msg)
+        if self.pseudotime is not None:
+            object.__setattr__(self, "pseudotime", _lineages(self.pseudotime, self.expression.shape[1]))
         regulators = np.unique(np.asarray(self.regulators, dtype=np.int64))
         if not len(regulators) or regulators[0] < 0 or regulators[-1] >= n_genes:
             msg = f"regulators are gene indices below {n_genes}, at least one."
@@ -81,6 +94,10 @@ class GRNTask:
         """Number of genes G."""
         return len(self.genes)
 
+    def without_supervision(self) -> GRNTask:
+        """The same task without prior and split: expression, embedding and what was drawn or set beside them."""
+        return replace(self, prior=None, split=None)
+
     def supervision(self) -> tuple[LabeledPairs, LabeledPairs]:
         """Training and validation pairs, or an error for a method that needs them and was given none."""
         if self.split is None or not len(self.split.train):
@@ -94,6 +111,21 @@ class GRNTask:
             f"{len(self.regulators):,} regulators, prior={self.prior!r}, split={self.split!r}, "
             f"embedding={None if self.embedding is None else self.embedding.shape}, seed={self.seed})"
         )
+
+
+def _lineages(pseudotime: np.ndarray, n_cells: int) -> np.ndarray:
+    """Pseudotime as ``float64[N, L]``, checked."""
+    values = np.asarray(pseudotime, dtype=np.float64)
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or len(values) != n_cells:
+        msg = f"pseudotime is cells × lineages: got shape {values.shape} for {n_cells} cells."
+        raise ArgumentError(msg)
+    for lineage in values.T:
+        known = lineage[~np.isnan(lineage)]
+        if len(known) < 2 or not np.isfinite(known).all() or known.min() < 0 or known.max() == known.min():
+            msg = "A lineage's pseudotime is finite and not negative, NaN outside it, and differs between its cells."
+            raise ArgumentError(msg)
+    return values
 
 
 @dataclass(frozen=True, eq=False)

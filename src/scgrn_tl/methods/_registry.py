@@ -6,21 +6,26 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
 
-from scgrn_tl.core.errors import ArgumentError, SplitError
+from scgrn_tl.core.errors import ArgumentError, MissingKeyError, SplitError
+from scgrn_tl.core.random import spawn_seeds
 from scgrn_tl.core.task import GRNScores
+
+from ._ensemble import average_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from scgrn_tl.core.task import GRNTask
 
-__all__ = ["Method", "discover", "get", "method", "names", "show"]
+__all__ = ["Method", "Role", "discover", "get", "method", "names", "show"]
+
+Role = Literal["method", "floor", "control"]
 
 F = TypeVar("F", bound="Callable[..., GRNScores]")
 
@@ -45,10 +50,19 @@ class Method:
         Whether the result depends on ``task.seed``.
     uses_embedding
         Whether it reads ``task.embedding``.
+    uses_pseudotime
+        Whether it needs ``task.pseudotime``.
+    role
+        ``"method"``; ``"floor"``, what a method has to beat; or ``"control"``, a method robbed of a part of its input.
     reference
         Who published it, as ``"Author et al. Year"``.
     check
         Called with the parameters before any compute; raises where their values make no sense.
+    prepare
+        ``prepare(task, *, …) -> {name: array}``: the part of the work that knows no label, for methods where it is
+        long. It gets the task without prior and split, and those of the parameters that it names. What it returns
+        reaches ``func`` as ``task.prepared``, and may be kept and given again to any task of the same expression and
+        seed.
     """
 
     name: str
@@ -58,7 +72,10 @@ class Method:
     stochastic: bool
     uses_embedding: bool
     reference: str
+    uses_pseudotime: bool = False
+    role: Role = "method"
     check: Callable[..., object] | None = None
+    prepare: Callable[..., Mapping[str, np.ndarray]] | None = None
 
     @property
     def description(self) -> str:
@@ -76,9 +93,15 @@ class Method:
         found = inspect.signature(self.func).parameters.values()
         return {parameter.name: parameter.default for parameter in found if parameter.kind is parameter.KEYWORD_ONLY}
 
-    def check_parameters(self, params: Mapping[str, Any]) -> None:
+    def check_parameters(self, params: Mapping[str, Any], *, n_models: int = 1) -> None:
         """Raise :class:`~scgrn_tl.core.ArgumentError` if a parameter of ``params`` is unknown or its value no good."""
         accepted = self.parameters
+        if isinstance(n_models, bool) or int(n_models) != n_models or n_models < 1:
+            msg = f"n_models is a whole number of at least 1, not {n_models!r}."
+            raise ArgumentError(msg)
+        if n_models > 1 and not self.stochastic:
+            msg = f"Method {self.name!r} is deterministic: {n_models} models of it would all be the same one."
+            raise ArgumentError(msg)
         unknown = [name for name in params if name not in accepted]
         if unknown:
             given = ", ".join(map(repr, unknown))
@@ -88,13 +111,32 @@ class Method:
         if self.check is not None:
             self.check(**params)
 
-    def run(self, task: GRNTask, **params: Any) -> GRNScores:
+    def prepared(self, task: GRNTask, **params: Any) -> Mapping[str, np.ndarray]:
+        """What :attr:`prepare` computes of this task's expression; empty for a method that has no such part.
+
+        Parameters
+        ----------
+        task
+            Its prior and split are left out.
+        **params
+            The method's own parameters; those that ``prepare`` does not name make no difference to it.
+        """
+        if self.prepare is None:
+            return {}
+        named = inspect.signature(self.prepare).parameters
+        return self.prepare(
+            task.without_supervision(), **{name: value for name, value in params.items() if name in named}
+        )
+
+    def run(self, task: GRNTask, *, n_models: int = 1, **params: Any) -> GRNScores:
         """Score every pair of a regulator and a gene of ``task``.
 
         Parameters
         ----------
         task
             What the method may see.
+        n_models
+            Runs from different seeds whose scores are averaged, their spread kept; for stochastic methods.
         **params
             The method's own parameters, see :attr:`parameters`.
 
@@ -107,15 +149,30 @@ class Method:
         ArgumentError
             Before any compute, if a parameter is unknown; after it, if the method gave back scores of another shape,
             or scores that are NaN or infinite.
+        MissingKeyError
+            If the method needs a pseudotime and the task has none.
         SplitError
             If the method is supervised and the task has no training pairs.
         """
-        self.check_parameters(params)
+        self.check_parameters(params, n_models=n_models)
+        if self.uses_pseudotime and task.pseudotime is None:
+            msg = f"Method {self.name!r} needs the cells' pseudotime: name columns of .obs by `pseudotime=`."
+            raise MissingKeyError(msg)
         if self.supervised and (task.split is None or not len(task.split.train)):
             msg = (
                 f"Method {self.name!r} learns from a prior network, but the task has no training pairs. Give `prior=`."
             )
             raise SplitError(msg)
+        if "n_models" in self.parameters:  # it averages by itself
+            return self._run_once(task, n_models=n_models, **params)
+        if n_models == 1:
+            return self._run_once(task, **params)
+        seeds = spawn_seeds(task.seed, n_models)
+        return average_scores([self._run_once(replace(task, seed=seed), **params) for seed in seeds])
+
+    def _run_once(self, task: GRNTask, **params: Any) -> GRNScores:
+        if self.prepare is not None and task.prepared is None:
+            task = replace(task, prepared=self.prepared(task, **params))
         scores = self.func(task, **params)
         expected = (len(task.regulators), task.n_genes)
         if not isinstance(scores, GRNScores) or not np.array_equal(scores.regulators, task.regulators):
@@ -132,9 +189,9 @@ class Method:
             raise ArgumentError(msg)
         return scores
 
-    def __call__(self, task: GRNTask, **params: Any) -> GRNScores:
+    def __call__(self, task: GRNTask, *, n_models: int = 1, **params: Any) -> GRNScores:
         """Do as :meth:`run`."""
-        return self.run(task, **params)
+        return self.run(task, n_models=n_models, **params)
 
     def __repr__(self) -> str:
         traits = [
@@ -142,6 +199,8 @@ class Method:
             "directed" if self.directed else "symmetric",
             "stochastic" if self.stochastic else "deterministic",
         ]
+        if self.role != "method":
+            traits.insert(0, self.role)
         return f"Method({self.name}: {', '.join(traits)}; {self.reference})"
 
 
@@ -153,7 +212,10 @@ def method(
     stochastic: bool,
     reference: str,
     uses_embedding: bool = False,
+    uses_pseudotime: bool = False,
+    role: Role = "method",
     check: Callable[..., object] | None = None,
+    prepare: Callable[..., Mapping[str, np.ndarray]] | None = None,
 ) -> Callable[[F], F]:
     """Register a function as a GRN method.
 
@@ -161,7 +223,7 @@ def method(
     ----------
     name
         Name under which :func:`get` finds it, unique.
-    supervised, directed, stochastic, uses_embedding, reference, check
+    supervised, directed, stochastic, reference, uses_embedding, uses_pseudotime, role, check, prepare
         See :class:`Method`.
 
     Returns
@@ -191,12 +253,29 @@ def method(
 
     def register(func: F) -> F:
         _check_signature(name, func)
+        if role not in get_args(Role):
+            msg = f"role is one of {', '.join(map(repr, get_args(Role)))}, not {role!r}."
+            raise ArgumentError(msg)
+        if prepare is not None:
+            _check_signature(name, prepare)
         taken = _REGISTRY.get(name)
         # The same function again is a reloaded module or a notebook cell run twice.
         if taken is not None and _origin(taken.func) != _origin(func):
             msg = f"There is a method {name!r} already, {_origin(taken.func)}. Choose another name."
             raise ArgumentError(msg)
-        _REGISTRY[name] = Method(name, func, supervised, directed, stochastic, uses_embedding, reference, check)
+        _REGISTRY[name] = Method(
+            name,
+            func,
+            supervised=supervised,
+            directed=directed,
+            stochastic=stochastic,
+            uses_embedding=uses_embedding,
+            uses_pseudotime=uses_pseudotime,
+            reference=reference,
+            role=role,
+            check=check,
+            prepare=prepare,
+        )
         return func
 
     return register
@@ -217,9 +296,13 @@ def get(name: str) -> Method:
     return _REGISTRY[name]
 
 
-def names() -> list[str]:
-    """Names of all methods, sorted."""
-    return sorted(_REGISTRY)
+def names(*, role: Role | None = None, supervised: bool | None = None) -> list[str]:
+    """Names of all methods, sorted; only those of a ``role``, only ``supervised`` ones or only others, if asked for."""
+    return sorted(
+        name
+        for name, entry in _REGISTRY.items()
+        if role in (None, entry.role) and supervised in (None, entry.supervised)
+    )
 
 
 def show() -> pd.DataFrame:
@@ -227,18 +310,20 @@ def show() -> pd.DataFrame:
 
     Returns
     -------
-    A row a method, indexed by ``name``, with the columns ``description`` (str), ``supervised``, ``directed``,
-    ``stochastic``, ``uses_embedding`` (bool), ``parameters`` (str, ``name=default`` joined by commas) and ``reference``
-    (str).
+    A row a method, indexed by ``name``, with the columns ``description``, ``role`` (str), ``supervised``, ``directed``,
+    ``stochastic``, ``uses_embedding``, ``uses_pseudotime`` (bool), ``parameters`` (str, ``name=default`` joined by
+    commas) and ``reference`` (str).
     """
     rows = [
         {
             "name": entry.name,
             "description": entry.description,
+            "role": entry.role,
             "supervised": entry.supervised,
             "directed": entry.directed,
             "stochastic": entry.stochastic,
             "uses_embedding": entry.uses_embedding,
+            "uses_pseudotime": entry.uses_pseudotime,
             "parameters": ", ".join(f"{key}={value!r}" for key, value in entry.parameters.items()),
             "reference": entry.reference,
         }

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .epochs import EpochLoop, descend
 from .prior_gnn import RelationalGraph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy as np
 
     from .sctransnet import GeneInputs, ScTransNetModule
 
@@ -62,7 +63,7 @@ class LinkTrainer:
     on_epoch
         Called after each epoch, for a progress bar.
     history
-        ``train_loss``, ``validation_loss``, ``validation_auprc``: a value per epoch.
+        See :class:`~scgrn_tl.models.epochs.EpochLoop`.
     best_epoch
         Epoch kept; 0 is the model before any step, which is the hub rates alone.
     """
@@ -78,36 +79,35 @@ class LinkTrainer:
     def run(self) -> None:
         """Train until the epochs are used up or patience is."""
         config = self.module.config
-        device = self.supervision.labels.device
-        draws = torch.Generator(device=device)
+        draws = torch.Generator(device=self.supervision.labels.device)
         draws.manual_seed(self.seed)
         optimizer = torch.optim.AdamW(self.module.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         full_graph = self._graph(torch.ones_like(self.supervision.edge_row, dtype=torch.bool))
-        self.history = {"train_loss": [], "validation_loss": [], "validation_auprc": []}
-        best, best_state = self._validate(full_graph), copy.deepcopy(self.module.state_dict())
-        for epoch in range(1, config.epochs + 1):
-            self.module.train()
-            hidden, weight = self._draw(draws)
-            graph = self._graph(~hidden[self.supervision.edge_row, self.supervision.edge_index[1]])
-            score, hub = self.module(self.genes, graph)
-            losses = nn.functional.binary_cross_entropy_with_logits(
-                score + hub, self.supervision.labels, reduction="none"
-            )
-            loss = (losses * weight).sum() / weight.sum().clamp(min=1)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            self.history["train_loss"].append(float(loss.detach()))
-            quality = self._validate(full_graph)
-            if quality > best:
-                best, self.best_epoch = quality, epoch
-                best_state = copy.deepcopy(self.module.state_dict())
-            if self.on_epoch is not None:
-                self.on_epoch()
-            if epoch - self.best_epoch >= config.patience:
-                break
-        self.module.load_state_dict(best_state)
-        self.module.eval()
+        loop = EpochLoop(
+            self.module,
+            train_epoch=lambda: descend([self._draw(draws)], self._loss, optimizer),
+            predict=lambda: self._predict(full_graph),
+            validation_labels=self.supervision.validation_labels,
+            epochs=config.epochs,
+            patience=config.patience,
+            select=config.select,
+            from_start=True,
+            on_epoch=self.on_epoch,
+        )
+        loop.run()
+        self.history, self.best_epoch = loop.history, loop.best_epoch
+
+    def _loss(self, hidden: Tensor, weight: Tensor) -> Tensor:
+        """Weighted mean loss of all pairs, with these pairs hidden from the graph."""
+        graph = self._graph(~hidden[self.supervision.edge_row, self.supervision.edge_index[1]])
+        score, hub = self.module(self.genes, graph)
+        losses = nn.functional.binary_cross_entropy_with_logits(score + hub, self.supervision.labels, reduction="none")
+        return (losses * weight).sum() / weight.sum().clamp(min=1)
+
+    def _predict(self, graph: RelationalGraph | None) -> Tensor:
+        score, hub = self.module(self.genes, graph)
+        row, gene = self.supervision.validation
+        return score[row, gene] + hub[row, gene]
 
     def _draw(self, draws: torch.Generator) -> tuple[Tensor, Tensor]:
         """Pairs hidden from this epoch's graph (bool), and the weight of every pair in this epoch's loss."""
@@ -133,21 +133,3 @@ class LinkTrainer:
         return RelationalGraph.from_edges(
             supervision.edge_index[:, visible], supervision.sign[visible], self.genes.node_type
         )
-
-    @torch.no_grad()
-    def _validate(self, graph: RelationalGraph | None) -> float:
-        """Quality on validation pairs, the higher the better; recorded. Without any, later epochs count as better."""
-        from sklearn.metrics import average_precision_score
-
-        labels = self.supervision.validation_labels
-        if not labels.any() or labels.all():
-            return float(len(self.history["train_loss"]))
-        self.module.eval()
-        score, hub = self.module(self.genes, graph)
-        row, gene = self.supervision.validation
-        logits = (score[row, gene] + hub[row, gene]).cpu().double().numpy()
-        loss = float(np.mean(np.logaddexp(0, logits) - labels * logits))
-        auprc = float(average_precision_score(labels, logits))
-        self.history["validation_loss"].append(loss)
-        self.history["validation_auprc"].append(auprc)
-        return auprc if self.module.config.select == "auprc" else -loss

@@ -157,7 +157,7 @@ def fit_grn(
     >>> sg.get.grn_df(adata, top_n=5)  # doctest: +SKIP
     """
     from scgrn_tl import methods
-    from scgrn_tl.bm import split_edges
+    from scgrn_tl.core.edge_splits import split_edges
 
     started = time.perf_counter()
     entry = methods.get(method)
@@ -259,7 +259,7 @@ def _metrics_table(
 ) -> pd.DataFrame | None:
     """A row per part and per method (this one, the hub floor), of all parts that have edges and non-edges, if any."""
     from scgrn_tl import methods
-    from scgrn_tl.bm import evaluate
+    from scgrn_tl.core.metrics import evaluate
 
     rows: list[dict[str, Any]] = []
     floor = scores if name == "hub_floor" else methods.get("hub_floor").run(task)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from scgrn_tl.core.errors import ArgumentError
-from scgrn_tl.core.split import EdgeSplit, LabeledPairs
+from .errors import ArgumentError
+from .split import EdgeSplit, LabeledPairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scgrn_tl.core.random import RNGLike
-    from scgrn_tl.core.task import GRNScores
+    from .random import RNGLike
+    from .task import GRNScores
 
 __all__ = [
     "check_ranking",

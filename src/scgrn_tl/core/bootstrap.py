@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scgrn_tl.core.errors import ArgumentError
-
+from .errors import ArgumentError
 from .metrics import check_ranking, per_regulator_metrics
 
 if TYPE_CHECKING:
-    from scgrn_tl.core.random import RNGLike
+    from .random import RNGLike
 
 __all__ = ["paired_bootstrap", "weighted_ranking"]
 

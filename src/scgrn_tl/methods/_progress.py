@@ -1,0 +1,22 @@
+"""The progress bar of a method that trains."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["progress"]
+
+
+@contextmanager
+def progress(label: str, total: int, *, unit: str = "epoch") -> Iterator[Callable[[], object]]:
+    """A bar that each call of what is given moves on by one; hidden where ``sg.settings.progress`` says so."""
+    from tqdm.auto import tqdm
+
+    from scgrn_tl._settings import settings
+
+    with tqdm(total=total, desc=label, unit=unit, delay=2, disable=not settings.progress) as bar:
+        yield bar.update
