@@ -94,16 +94,29 @@ def test_scores_that_are_no_probabilities():
     adata = network()
     adata.varp["grn"] = adata.varp["grn"] * 10
     with pytest.raises(ArgumentError, match=r"scores from 2 to 9, not probabilities.*min_probability=None"):
-        sg.get.grn_df(adata)
-    frame = sg.get.grn_df(adata, min_probability=None, top_n=2)
+        sg.get.grn_df(adata, min_probability=0.5)
+    frame = sg.get.grn_df(adata, top_n=2)
     assert frame["probability"].isna().all()
     assert frame["weight"].tolist() == [9, 7]
+    pd.testing.assert_frame_equal(frame, sg.get.grn_df(adata, min_probability=None, top_n=2))
+
+
+def test_what_the_record_says_goes_before_what_values_look_like():
+    adata = network()
+    assert len(sg.get.grn_df(adata)) == len(sg.get.grn_df(adata, min_probability=0.5))
+    adata.uns["grn"]["values"] = "score"  # as of correlations, which lie between 0 and 1 too
+    frame = sg.get.grn_df(adata)
+    assert frame["probability"].isna().all()
+    assert len(frame) == adata.varp["grn"].count_nonzero()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"key": "other"}, r"Did not find \.varp\['other'\]\. Run `sg\.tl\.fit_grn` first.*'grn'"),
+        (
+            {"key": "other"},
+            r"Did not find \.varp\['other'\]\. Run `sg\.tl\.fit_grn` or `sg\.tl\.infer_grn` first.*'grn'",
+        ),
         ({"tfs": ["A", "SOX2"]}, r"tfs has names.*'SOX2'"),
         ({"tfs": "C"}, r"not scored as regulators: 'C'.*'A', 'B'"),
         ({"targets": ["nope"]}, r"targets has names.*'nope'"),

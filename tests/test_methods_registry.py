@@ -7,12 +7,22 @@ import re
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from scgrn_tl import methods
-from scgrn_tl.core import ArgumentError, GRNScores, GRNTask, SplitError
+from scgrn_tl.core import (
+    ArgumentError,
+    EdgeSplit,
+    GRNScores,
+    GRNTask,
+    LabeledPairs,
+    MissingKeyError,
+    SplitError,
+    spawn_seeds,
+)
 from scgrn_tl.methods import _registry
 
 
@@ -63,15 +73,128 @@ def test_show_has_a_full_row_for_every_method():
     assert not table.isna().any(axis=None)
     assert (table["description"].str.len() > 10).all()
     assert (table["reference"].str.len() > 3).all()
-    for column in ("supervised", "directed", "stochastic", "uses_embedding"):
+    assert set(table["role"]) == {"method", "floor", "control"}
+    for column in ("supervised", "directed", "stochastic", "uses_embedding", "uses_pseudotime"):
         assert table[column].dtype == bool
 
 
 def test_every_parameter_of_every_method_is_documented():
     for name in methods.names():
         entry = methods.get(name)
+        if entry.role == "control":  # says that they are scTransNet's
+            assert entry.parameters == methods.get("sctransnet").parameters
+            continue
         described = {word for line in re.findall(r"^\w+(?:, \w+)*$", entry.doc, re.M) for word in line.split(", ")}
         assert set(entry.parameters) <= described, name
+
+
+def test_names_of_a_kind():
+    register(constant, role="floor")
+    assert "toy" in methods.names(role="floor")
+    assert "toy" not in methods.names(role="method")
+    assert "toy" not in methods.names(role="floor", supervised=True)
+    assert set(methods.names(supervised=True)) | set(methods.names(supervised=False)) == set(methods.names())
+    assert repr(methods.get("toy")).startswith("Method(toy: floor, unsupervised")
+
+
+def test_all_methods_of_the_paper_are_there():
+    unsupervised = {"pearson", "mutual_information", "scode", "genie3", "grnboost2"}
+    supervised = {"gne", "cnnc", "deepdrim", "genelink", "gnnlink", "grn_transformer"}
+    assert set(methods.names(role="method")) == unsupervised | supervised | {"pidc", "sctransnet"}
+    assert set(methods.names(role="floor")) == {"hub_floor", "tf_rate", "target_rate", "gene_identity", "random"}
+    assert set(methods.names(role="control")) == {"permuted_expression", "random_encoder"}
+    table = methods.show()
+    assert not table.loc[sorted(unsupervised), "supervised"].any()
+    assert table.loc[sorted(supervised), "supervised"].all()
+
+
+# --- several models ---------------------------------------------------------------------------------------------------
+
+
+def noisy(task, *, level=1.0):
+    """Random scores around a level."""
+    draws = np.random.default_rng(task.seed).normal(level, 1, (len(task.regulators), task.n_genes))
+    return GRNScores(
+        task.regulators,
+        draws,
+        hub=draws / 2,
+        is_logit=True,
+        history={"loss": [draws[0, 0]]},
+        details={"seed": task.seed},
+    )
+
+
+def test_several_models_are_averaged(task):
+    register(noisy, stochastic=True)
+    toy = methods.get("toy")
+    seeds = spawn_seeds(task.seed, 3)
+    members = [toy.run(replace(task, seed=seed), level=2.0) for seed in seeds]
+    mean = toy.run(task, n_models=3, level=2.0)
+    stacked = np.stack([member.matrix for member in members])
+    np.testing.assert_allclose(mean.matrix, stacked.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(mean.std, stacked.std(0, ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(mean.hub, stacked.mean(0) / 2, rtol=1e-6)
+    assert mean.is_logit
+    assert mean.details == {"seed": seeds}
+    assert mean.history == {f"loss_{number}": member.history["loss"] for number, member in enumerate(members)}
+    np.testing.assert_array_equal(toy(task, n_models=1).matrix, toy(task).matrix)
+    assert toy(task).std is None
+
+
+def test_several_models_of_a_method_without_chance_are_refused(task):
+    register(constant)
+    with pytest.raises(ArgumentError, match="'toy' is deterministic: 2 models"):
+        methods.get("toy").run(task, n_models=2)
+    for wrong in (0, 1.5, True):
+        with pytest.raises(ArgumentError, match="n_models is a whole number"):
+            methods.get("toy").run(task, n_models=wrong)
+
+
+def test_a_method_that_averages_by_itself_is_left_to_it(task):
+    def several(task, *, n_models=1):
+        """How many models were asked for."""
+        return GRNScores(task.regulators, np.full((len(task.regulators), task.n_genes), n_models))
+
+    register(several, stochastic=True)
+    assert (methods.get("toy").run(task, n_models=4).matrix == 4).all()
+
+
+# --- what is computed beforehand --------------------------------------------------------------------------------------
+
+
+def test_what_knows_no_label_is_prepared_apart_and_can_be_given_again(task):
+    calls = []
+
+    def prepare(task, *, level=1.0):
+        calls.append((task.prior, task.split, level))
+        return {"level": np.array(level)}
+
+    def prepared(task, *, level=1.0, other=0):
+        """The level that was prepared."""
+        return constant(task, level=float(task.prepared["level"]))
+
+    register(prepared, prepare=prepare)
+    toy = methods.get("toy")
+    split = EdgeSplit(LabeledPairs([[0, 1], [2, 1]], [1, 0]), LabeledPairs.empty(), LabeledPairs.empty())
+    labelled = replace(task, split=split)
+    assert (toy.run(labelled, level=2.0, other=5).matrix == 2).all()
+    assert calls == [(None, None, 2.0)]
+    given = replace(labelled, prepared=toy.prepared(task, level=7.0, other=5))
+    assert (toy.run(given).matrix == 7).all()
+    assert len(calls) == 2  # not computed again
+    assert methods.get("pearson").prepared(task) == {}
+
+
+def test_a_pseudotime_that_is_asked_for_has_to_be_there(task):
+    register(constant, uses_pseudotime=True)
+    with pytest.raises(MissingKeyError, match="needs the cells' pseudotime"):
+        methods.get("toy").run(task)
+    methods.get("toy").run(replace(task, pseudotime=np.linspace(0, 1, 20)))
+
+
+def test_an_unknown_role_is_refused():
+    with pytest.raises(ArgumentError, match="role is one of 'method', 'floor', 'control', not 'king'"):
+        register(constant, role="king")
 
 
 def test_unknown_method_lists_what_there_is():

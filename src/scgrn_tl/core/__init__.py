@@ -2,7 +2,7 @@
 
 from .calibration import PlattScaling
 from .device import resolve_device
-from .door import gene_indices, genes_by_cells, make_task, open_anndata, read_embedding
+from .door import gene_indices, genes_by_cells, make_task, open_anndata, read_embedding, read_pseudotime
 from .errors import (
     ArgumentError,
     DownloadError,
@@ -62,6 +62,7 @@ __all__ = [
     "needs_normalization",
     "open_anndata",
     "read_embedding",
+    "read_pseudotime",
     "resolve_device",
     "spawn_seeds",
     "summarize_expression",

@@ -16,7 +16,7 @@ from .task import GRNTask
 from .tokens import log_normalize, needs_normalization
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from anndata import AnnData
     from mudata import MuData
@@ -116,6 +116,31 @@ def read_embedding(adata: AnnData, key: str) -> np.ndarray:
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
+def read_pseudotime(adata: AnnData, columns: Sequence[str]) -> np.ndarray:
+    """The ``columns`` of ``adata.obs`` as ``float64 (N, L)``, one a lineage; NaN where a value is not finite.
+
+    Raises
+    ------
+    MissingKeyError
+        If a column is not there.
+    ArgumentError
+        If a column is not of numbers.
+    """
+    missing = [column for column in columns if column not in adata.obs]
+    if missing:
+        msg = (
+            f"Did not find .obs[{missing[0]!r}], the cells' pseudotime. Run `sc.tl.diffmap` and `sc.tl.dpt` first, or "
+            f"name another column by `pseudotime=`. Columns of .obs: {sorted(map(str, adata.obs))}."
+        )
+        raise MissingKeyError(msg)
+    try:
+        values = np.column_stack([adata.obs[column].to_numpy(dtype=np.float64) for column in columns])
+    except (TypeError, ValueError) as error:
+        msg = f"Pseudotime is numbers, but .obs[{list(columns)}] are not: {error}"
+        raise ArgumentError(msg) from error
+    return np.where(np.isfinite(values), values, np.nan)
+
+
 def make_task(
     adata: AnnData,
     *,
@@ -126,6 +151,8 @@ def make_task(
     embedding: np.ndarray | None = None,
     seed: int = 0,
     device: str = "cpu",
+    n_jobs: int | None = None,
+    pseudotime: np.ndarray | None = None,
 ) -> GRNTask:
     """A GRN method's task out of an AnnData.
 
@@ -144,8 +171,8 @@ def make_task(
         Without names, prior and split, every gene is scored as a regulator.
     embedding
         ``(G, D)``, see :func:`read_embedding`.
-    seed, device
-        Handed on.
+    seed, device, n_jobs, pseudotime
+        Handed on; for the last see :func:`read_pseudotime`.
 
     Raises
     ------
@@ -174,4 +201,6 @@ def make_task(
         embedding=embedding,
         seed=seed,
         device=device,
+        n_jobs=n_jobs,
+        pseudotime=pseudotime,
     )

@@ -55,6 +55,8 @@ def parallel_map(
     from tqdm.auto import tqdm
 
     check_n_jobs(n_jobs)
+    if len(parts) == 1:
+        n_jobs = 1  # nothing to share
     n_jobs = settings.n_jobs if n_jobs is None else n_jobs
     if n_jobs is None and effective_n_jobs(None) == 1:
         n_jobs = -1  # nobody said how many: neither here, nor in the settings, nor by joblib.parallel_config

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scgrn_tl.core import ArgumentError, open_anndata
 
-from ._slots import StoredNetwork, read_network
+from ._slots import StoredNetwork, Threshold, read_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,11 +27,11 @@ def grn_df(
     key: str = "grn",
     tfs: str | Iterable[str] | None = None,
     targets: str | Iterable[str] | None = None,
-    min_probability: float | None = 0.5,
+    min_probability: Threshold = "auto",
     top_n: int | None = None,
     modality: str = "rna",
 ) -> pd.DataFrame:
-    """Edges of the network stored by :func:`scgrn_tl.tl.fit_grn`, the most probable first.
+    """Edges of the network stored by :func:`scgrn_tl.tl.fit_grn` or :func:`scgrn_tl.tl.infer_grn`, the likeliest first.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ def grn_df(
     tfs, targets
         One name or several: keep only edges out of these regulators, into these genes.
     min_probability
-        Keep edges of at least this probability; ``None`` keeps every edge stored. A network of scores that are no
-        probabilities has to be read with ``None``.
+        Keep edges of at least this probability; ``None`` keeps every edge stored. ``"auto"`` is 0.5, and ``None`` for a
+        network of scores that are no probabilities.
     top_n
         Keep only that many edges, after all the other choices.
     modality
@@ -91,13 +91,13 @@ def grn_df(
     rows = _gene_mask(tfs, "tfs", network)
     columns = _gene_mask(targets, "targets", network)
     _check_scored(rows if tfs is not None else None, network, key)
-    is_probability = _check_threshold(min_probability, network, key)
+    least = network.threshold(key, min_probability)
 
     edges = network.matrix.tocoo()
     kept = (edges.data != 0) & rows[edges.row] & columns[edges.col]
-    if min_probability is not None:
+    if least is not None:
         # In the stored precision: 0.7 as float32 is below 0.7 as float64.
-        kept &= edges.data >= np.float32(min_probability)
+        kept &= edges.data >= np.float32(least)
     source, target, value = edges.row[kept], edges.col[kept], edges.data[kept]
     specificity = _values_at(network.specificity, source, target)
 
@@ -113,7 +113,7 @@ def grn_df(
             "source": network.genes[source],
             "target": network.genes[target],
             "weight": np.where(sign < 0, -value, value),
-            "probability": value if is_probability else np.full_like(value, np.nan),
+            "probability": value if network.holds_probabilities else np.full_like(value, np.nan),
             "specificity": specificity,
             "sign": sign,
             "in_prior": in_prior,
@@ -147,22 +147,6 @@ def _check_scored(rows: np.ndarray | None, network: StoredNetwork, key: str) -> 
             f"{_shorten(network.genes[network.is_regulator].tolist())}."
         )
         raise ArgumentError(msg)
-
-
-def _check_threshold(min_probability: float | None, network: StoredNetwork, key: str) -> bool:
-    """Whether the network holds probabilities; an error if it does not and a threshold was given."""
-    if min_probability is not None and not 0 <= min_probability <= 1:
-        msg = f"min_probability={min_probability!r} is not between 0 and 1."
-        raise ArgumentError(msg)
-    is_probability = network.holds_probabilities
-    if not is_probability and min_probability is not None:
-        low, high = network.matrix.data.min(), network.matrix.data.max()
-        msg = (
-            f".varp[{key!r}] holds scores from {low:.3g} to {high:.3g}, not probabilities. "
-            "Give min_probability=None, and top_n= to take the best."
-        )
-        raise ArgumentError(msg)
-    return is_probability
 
 
 def _values_at(matrix: sparse.csr_matrix | None, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

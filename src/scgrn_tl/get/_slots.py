@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-__all__ = ["StoredNetwork", "read_network", "read_record"]
+__all__ = ["StoredNetwork", "Threshold", "read_network", "read_record"]
 
-_WRITTEN_BY = "`sg.tl.fit_grn`"
+Threshold = float | Literal["auto"] | None
+
+_WRITTEN_BY = "`sg.tl.fit_grn` or `sg.tl.infer_grn`"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,9 @@ class StoredNetwork:
         ``bool[G]``: the genes that were scored as regulators.
     prior
         The prior's edges among the genes, ``source, target, sign``; ``None`` for a network made without one.
+    holds_probabilities
+        Whether the values are probabilities: what the record beside the network says, else whether all of them lie
+        between 0 and 1.
     """
 
     genes: np.ndarray
@@ -46,12 +51,31 @@ class StoredNetwork:
     sign: sparse.csr_matrix | None
     is_regulator: np.ndarray
     prior: pd.DataFrame | None
+    holds_probabilities: bool
 
-    @property
-    def holds_probabilities(self) -> bool:
-        """Whether every stored value lies between 0 and 1."""
-        values = self.matrix.data
-        return not values.size or bool((values >= 0).all() and (values <= 1).all())
+    def threshold(self, key: str, min_probability: Threshold) -> float | None:
+        """The least probability of an edge: for ``"auto"`` 0.5, or ``None`` where scores are stored under ``key``.
+
+        Raises
+        ------
+        ArgumentError
+            If it is not between 0 and 1, or one is given for scores.
+        """
+        if min_probability == "auto":
+            return 0.5 if self.holds_probabilities else None
+        if min_probability is None:
+            return None
+        if isinstance(min_probability, str) or not 0 <= min_probability <= 1:
+            msg = f"min_probability={min_probability!r} is not between 0 and 1."
+            raise ArgumentError(msg)
+        if not self.holds_probabilities:
+            low, high = (self.matrix.data.min(), self.matrix.data.max()) if self.matrix.nnz else (0.0, 0.0)
+            msg = (
+                f".varp[{key!r}] holds scores from {low:.3g} to {high:.3g}, not probabilities. "
+                "Give min_probability=None, and top_n= to take the best."
+            )
+            raise ArgumentError(msg)
+        return float(min_probability)
 
 
 def read_record(adata: AnnData, key: str) -> Mapping[str, Any]:
@@ -96,6 +120,7 @@ def read_network(adata: AnnData, key: str) -> StoredNetwork:
         sign=_beside(adata, key, "sign"),
         is_regulator=is_regulator,
         prior=_stored_prior(adata, key),
+        holds_probabilities=_holds_probabilities(adata, key, matrix),
     )
 
 
@@ -116,3 +141,11 @@ def _stored_prior(adata: AnnData, key: str) -> pd.DataFrame | None:
     record = adata.uns.get(key)
     prior = record.get("prior") if hasattr(record, "get") else None
     return prior if isinstance(prior, pd.DataFrame) else None
+
+
+def _holds_probabilities(adata: AnnData, key: str, matrix: sparse.csr_matrix) -> bool:
+    record = adata.uns.get(key)
+    values = record.get("values") if hasattr(record, "get") else None
+    if isinstance(values, str):
+        return values == "probability"
+    return not matrix.nnz or bool((matrix.data >= 0).all() and (matrix.data <= 1).all())

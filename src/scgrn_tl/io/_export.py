@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
+    from scgrn_tl.get._slots import Threshold
+
 __all__ = ["EdgeFormat", "to_decoupler", "to_networkx", "write_edges"]
 
 LOGGER = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ def write_edges(
     format: EdgeFormat | None = None,
     tfs: str | Iterable[str] | None = None,
     targets: str | Iterable[str] | None = None,
-    min_probability: float | None = 0.5,
+    min_probability: Threshold = "auto",
     top_n: int | None = None,
     modality: str = "rna",
 ) -> None:
@@ -108,7 +110,7 @@ def to_networkx(
     key: str = "grn",
     tfs: str | Iterable[str] | None = None,
     targets: str | Iterable[str] | None = None,
-    min_probability: float | None = 0.5,
+    min_probability: Threshold = "auto",
     top_n: int | None = None,
     modality: str = "rna",
 ) -> nx.DiGraph:
@@ -160,7 +162,7 @@ def to_decoupler(
     key: str = "grn",
     tfs: str | Iterable[str] | None = None,
     targets: str | Iterable[str] | None = None,
-    min_probability: float | None = 0.5,
+    min_probability: Threshold = "auto",
     top_n: int | None = None,
     modality: str = "rna",
 ) -> pd.DataFrame:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scgrn_tl.core.split import LabeledPairs
     from scgrn_tl.core.task import GRNTask
 
-__all__ = ["HubForm", "hub_floor", "hub_scores"]
+__all__ = ["HubForm", "gene_rates", "hub_floor", "hub_scores"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -98,18 +98,22 @@ def hub_scores(train: LabeledPairs, regulators: np.ndarray, n_genes: int, *, for
     SplitError
         If ``form="logit"`` and the training pairs are all of one class, for which a logit is infinite.
     """
+    of_regulator, of_gene = gene_rates(train, n_genes, form=form)
+    return np.add.outer(of_regulator[regulators], of_gene).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def gene_rates(train: LabeledPairs, n_genes: int, *, form: HubForm) -> tuple[np.ndarray, np.ndarray]:
+    """Every gene's rate as a regulator and as a target, ``float64 (G,)`` each; parameters as :func:`hub_scores`."""
     n_edges = [np.bincount(train.positives[:, side], minlength=n_genes) for side in (0, 1)]
     if form == "degree":
-        of_regulator, of_gene = (np.log1p(count) for count in n_edges)
-    else:
-        base = train.prevalence
-        if not 0 < base < 1:
-            msg = f"The {len(train):,} training pairs are all of one class: hub rates need edges and non-edges."
-            raise SplitError(msg)
-        n_pairs = [np.bincount(train.pairs[:, side], minlength=n_genes) for side in (0, 1)]
-        rates = ((edges + base) / (pairs + 1) for edges, pairs in zip(n_edges, n_pairs, strict=True))
-        of_regulator, of_gene = (np.log(rate) - np.log1p(-rate) for rate in rates)
-    return np.add.outer(of_regulator[regulators], of_gene).astype(np.float32)  # type: ignore[no-any-return]
+        return np.log1p(n_edges[0]), np.log1p(n_edges[1])
+    base = train.prevalence
+    if not 0 < base < 1:
+        msg = f"The {len(train):,} training pairs are all of one class: hub rates need edges and non-edges."
+        raise SplitError(msg)
+    n_pairs = [np.bincount(train.pairs[:, side], minlength=n_genes) for side in (0, 1)]
+    rates = [(edges + base) / (pairs + 1) for edges, pairs in zip(n_edges, n_pairs, strict=True)]
+    return np.log(rates[0]) - np.log1p(-rates[0]), np.log(rates[1]) - np.log1p(-rates[1])
 
 
 def _validation_auroc(task: GRNTask, form: HubForm) -> float:

@@ -9,10 +9,10 @@ from ._registry import method
 if TYPE_CHECKING:
     from scgrn_tl.core.task import GRNScores, GRNTask
 
-__all__ = ["sctransnet"]
+__all__ = ["check_sctransnet", "sctransnet"]
 
 
-def _check(**params: Any) -> None:
+def check_sctransnet(**params: Any) -> None:
     """Raise on hyper-parameters that make no sense."""
     from scgrn_tl.models import ScTransNet
 
@@ -26,7 +26,7 @@ def _check(**params: Any) -> None:
     stochastic=True,
     uses_embedding=True,
     reference="Kommu et al. 2024",
-    check=_check,
+    check=check_sctransnet,
 )
 def sctransnet(
     task: GRNTask,

@@ -152,9 +152,15 @@ def descend(
 
 
 def check_training(
-    *, epochs: int, lr: float, patience: int, select: str, batch_size: int = 1, dropout: float = 0.0
+    *,
+    epochs: int = 1,
+    lr: float = 1.0,
+    patience: int = 1,
+    select: str = "auroc",
+    batch_size: int = 1,
+    dropout: float = 0.0,
 ) -> None:
-    """Raise :class:`ArgumentError` where the settings of a training make no sense."""
+    """Raise :class:`ArgumentError` where the settings of a training make no sense; those not given are taken as sound."""
     rules = [
         ("epochs > 0", epochs > 0),
         ("lr > 0", lr > 0),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from scgrn_tl.get._slots import Threshold
+
 __all__ = ["KINDS", "edges_to_draw"]
 
 KINDS = ("predicted", "found", "only_here", "new", "missed", "only_compare")
@@ -43,7 +45,7 @@ def edges_to_draw(
     tfs: str | Iterable[str] | None,
     targets: str | Iterable[str] | None,
     top_n: int | None,
-    min_probability: float | None,
+    min_probability: Threshold,
     reference: Any,
     compare: str | None,
 ) -> tuple[pd.DataFrame, int]:
@@ -55,7 +57,8 @@ def edges_to_draw(
     """
     tfs = [tfs] if isinstance(tfs, str) else None if tfs is None else list(tfs)
     targets = [targets] if isinstance(targets, str) else None if targets is None else list(targets)
-    selection: dict[str, Any] = {"tfs": tfs, "targets": targets, "min_probability": min_probability}
+    least = read_network(adata, key).threshold(key, min_probability)
+    selection: dict[str, Any] = {"tfs": tfs, "targets": targets, "min_probability": least}
     predicted = grn_df(adata, key=key, **selection)
     if not len(predicted):
         _raise_nothing_left(adata, key, selection)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.patches import FancyArrowPatch
     from mudata import MuData
 
+    from scgrn_tl.get._slots import Threshold
+
 __all__ = ["grn_edges"]
 
 _COLORS: Mapping[str, str] = {
@@ -51,7 +53,7 @@ def grn_edges(
     tfs: str | Iterable[str] | None = None,
     targets: str | Iterable[str] | None = None,
     top_n: int | None = 50,
-    min_probability: float | None = 0.5,
+    min_probability: Threshold = "auto",
     reference: Any = None,
     compare: str | None = None,
     n_target_labels: int = 50,
@@ -84,8 +86,8 @@ def grn_edges(
     top_n
         How many predicted edges to draw; all above the threshold if ``None``.
     min_probability
-        From which probability on an edge counts as predicted; ``None`` for networks of scores (then what is not drawn
-        is not missed either, unless it has no score at all).
+        From which probability on an edge counts as predicted; ``"auto"`` is 0.5, and ``None`` for networks of scores
+        (then what is not drawn is not missed either, unless it has no score at all).
     reference
         What is known: ``"prior"`` (the prior the model was fitted with), a key of ``uns`` such as ``"ground_truth"``, a
         DataFrame with source and target columns, or anything else that :meth:`scgrn_tl.core.PriorNetwork.from_any`

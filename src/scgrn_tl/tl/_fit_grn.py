@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from scgrn_tl.core import (
     ArgumentError,
@@ -24,7 +23,8 @@ from scgrn_tl.core import (
     spawn_seeds,
 )
 
-from ._slots import Slots, check_key, open_anndata, run_record, write_slots
+from ._network_slots import check_max_edges, network_slots
+from ._slots import check_key, open_anndata, run_record, write_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,9 +39,6 @@ __all__ = ["fit_grn"]
 
 LOGGER = logging.getLogger(__name__)
 
-_SHARED = {"n_models": 1, "epochs": 100, "lr": 3e-3}
-"""Parameters of :func:`fit_grn` that are handed to a method that takes them."""
-
 
 def fit_grn(
     adata: AnnData | MuData,
@@ -54,8 +51,8 @@ def fit_grn(
     split: EdgeSplit | None = None,
     validation_fraction: float = 0.1,
     n_models: int = 1,
-    epochs: int = 100,
-    lr: float = 3e-3,
+    epochs: int | None = None,
+    lr: float | None = None,
     device: str | None = None,
     rng: RNGLike = 0,
     max_edges: int = 5_000_000,
@@ -93,11 +90,12 @@ def fit_grn(
     validation_fraction
         Share of each regulator's pairs that validates, where ``split`` is ``None``.
     n_models
-        Networks fitted from different seeds and averaged; their spread is stored.
+        Networks fitted from different seeds and averaged; their spread is stored. For methods that are not
+        deterministic.
     epochs
-        Most passes over the training pairs.
+        Most passes over the training pairs; the method's own default if ``None``.
     lr
-        Step width of the optimiser.
+        Step width of the optimiser; the method's own default if ``None``.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, …; ``sg.settings.device`` if ``None``.
     rng
@@ -126,11 +124,11 @@ def fit_grn(
     ``adata.var[f"{key_added}_is_tf"]`` : bool
         Which genes were scored as regulators.
     ``adata.uns[key_added]`` : dict
-        ``params``, ``version``, ``metrics`` (DataFrame: this method and the hub floor, on validation and test pairs, as
-        of :func:`scgrn_tl.bm.evaluate`; absent if neither part has both classes), ``calibration`` (``slope``,
-        ``intercept``, ``fitted_on``), ``history`` (an array per quantity), ``prior`` (DataFrame: the edges trained and
-        validated on, never those of a test part), ``prior_report`` (what was dropped from the prior),
-        ``prior_sha256``, ``seconds``.
+        ``params``, ``version``, ``values`` (``"probability"``), ``metrics`` (DataFrame: this method and the hub floor,
+        on validation and test pairs, as of :func:`scgrn_tl.bm.evaluate`; absent if neither part has both classes),
+        ``calibration`` (``slope``, ``intercept``, ``fitted_on``), ``history`` (an array per quantity), ``prior``
+        (DataFrame: the edges trained and validated on, never those of a test part), ``prior_report`` (what was dropped
+        from the prior), ``prior_sha256``, ``seconds``.
 
     Raises
     ------
@@ -162,13 +160,15 @@ def fit_grn(
     started = time.perf_counter()
     entry = methods.get(method)
     if not entry.supervised:
-        msg = f"{method!r} does not learn from a prior, so `fit_grn` has no use for it; see `sg.methods.show()`."
+        msg = (
+            f"{method!r} does not learn from a prior, so `fit_grn` has no use for it: call `sg.tl.infer_grn(adata, "
+            f"method={method!r})`. Methods that learn: {', '.join(methods.names(supervised=True))}."
+        )
         raise ArgumentError(msg)
-    params = _method_parameters(entry, {"n_models": n_models, "epochs": epochs, "lr": lr}, method_params)
+    params = _method_parameters(entry, {"epochs": epochs, "lr": lr}, method_params)
+    entry.check_parameters(params, n_models=n_models)
     check_key("key_added", key_added)
-    if not isinstance(max_edges, (int, np.integer)) or max_edges < 1:
-        msg = f"max_edges is a whole number above 0, not {max_edges!r}."
-        raise ArgumentError(msg)
+    check_max_edges(max_edges)
     where = resolve_device(device)
     open_anndata(adata, modality=modality, copy=copy)
     if copy:
@@ -187,10 +187,17 @@ def fit_grn(
         embedding = _gene_embedding(data, use_rep, layer=layer, device=where, seed=embed_seed)
         task = replace(task, embedding=embedding)
     known = network.restrict_to(np.concatenate([split.train.positives, split.validation.positives]))
-    scores = entry.run(task, **params)
+    scores = entry.run(task, n_models=n_models, **params)
     calibration, fitted_on = _calibrate(scores, task)
     probability = calibration(scores.matrix)
-    slots = _network_slots(scores, calibration, n_genes=len(genes), key=key_added, max_edges=max_edges)
+    slots = network_slots(
+        scores,
+        n_genes=len(genes),
+        key=key_added,
+        max_edges=max_edges,
+        value=calibration,
+        slope=calibration.slope,
+    )
     slots.uns[key_added] = run_record(
         {
             "method": method,
@@ -204,8 +211,11 @@ def fit_grn(
             "rng": rng if isinstance(rng, (int, np.integer)) else None,
             "device": where,
             "max_edges": max_edges,
+            "n_models": n_models,
+            **entry.parameters,
             **params,
         },
+        values="probability",
         metrics=_metrics_table(entry.name, scores, probability, split, task),
         calibration={"slope": calibration.slope, "intercept": calibration.intercept, "fitted_on": fitted_on},
         history=dict(scores.history),
@@ -219,15 +229,12 @@ def fit_grn(
 
 
 def _method_parameters(entry: Method, shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """What to hand to the method: its own parameters, and those shared ones it takes."""
-    accepted = entry.parameters
-    params = {name: value for name, value in shared.items() if name in accepted} | own
-    entry.check_parameters(params)
-    changed = [name for name, value in shared.items() if name not in accepted and value != _SHARED[name]]
-    if changed:
-        msg = f"Method {entry.name!r} takes no {', '.join(changed)}; leave it at its default."
+    """What to hand to the method: its own parameters, and those shared ones that were given."""
+    given = {name: value for name, value in shared.items() if value is not None}
+    if strange := [name for name in given if name not in entry.parameters]:
+        msg = f"Method {entry.name!r} takes no {', '.join(strange)}; leave it at its default."
         raise ArgumentError(msg)
-    return params
+    return given | own
 
 
 def _gene_embedding(adata: AnnData, use_rep: str, *, layer: str | None, device: str, seed: int) -> np.ndarray:
@@ -271,35 +278,3 @@ def _metrics_table(
         if name != "hub_floor":
             rows.append({"method": "hub_floor", "part": part} | evaluate(floor, labeled).to_dict())
     return pd.DataFrame(rows) if rows else None
-
-
-def _network_slots(scores: GRNScores, calibration: PlattScaling, *, n_genes: int, key: str, max_edges: int) -> Slots:
-    """``varp`` and ``var`` of a network: every scored pair but self pairs, or the ``max_edges`` likeliest."""
-    n_regulators = len(scores.regulators)
-    kept = np.ones(scores.matrix.shape, dtype=bool)
-    kept[np.arange(n_regulators), scores.regulators] = False
-    if kept.sum() > max_edges:
-        ranked = np.where(kept, scores.matrix, -np.inf).ravel()
-        best = np.argpartition(ranked, -max_edges)[-max_edges:]
-        LOGGER.warning(
-            "Of %s scored pairs the %s likeliest are stored (`max_edges`).", f"{kept.sum():,}", f"{max_edges:,}"
-        )
-        kept[...] = False
-        kept.flat[best] = True
-    row, column = np.nonzero(kept)
-
-    def network(values: np.ndarray) -> sparse.csr_matrix:
-        regulator = scores.regulators[row]
-        return sparse.csr_matrix((values[kept].astype(np.float32), (regulator, column)), shape=(n_genes, n_genes))
-
-    # An earlier fit under this key may have left slots that this one does not write.
-    slots = Slots(dropped={("varp", f"{key}_{name}") for name in ("specificity", "std")})
-    slots.varp[key] = network(calibration(scores.matrix))
-    if scores.hub is not None:
-        slots.varp[f"{key}_specificity"] = network(calibration.slope * (scores.matrix - scores.hub))
-    if scores.std is not None:
-        slots.varp[f"{key}_std"] = network(calibration.slope * scores.std)
-    is_regulator = np.zeros(n_genes, dtype=bool)
-    is_regulator[scores.regulators] = True
-    slots.var[f"{key}_is_tf"] = is_regulator
-    return slots

@@ -1,0 +1,65 @@
+"""Independent parts of a job over processes."""
+
+from __future__ import annotations
+
+import os
+
+import joblib
+import numpy as np
+import pytest
+
+from scgrn_tl import settings
+from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.parallel import parallel_map
+
+
+def _part(number: int, shared: np.ndarray, factor: int) -> tuple[int, int, bool]:
+    return factor * number + int(shared[number]), os.getpid(), isinstance(shared, np.memmap)
+
+
+def _fail(number: int) -> int:
+    msg = f"part {number}"
+    raise ValueError(msg)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_results_come_in_order(n_jobs):
+    shared = np.arange(20)
+    results = list(parallel_map(_part, range(20), shared, 10, n_jobs=n_jobs))
+    assert [value for value, *_ in results] == [11 * number for number in range(20)]
+    assert (os.getpid() in {pid for _, pid, _ in results}) == (n_jobs == 1)
+
+
+def test_large_arrays_are_shared_and_not_copied():
+    shared = np.zeros(2**18)  # 2 MiB
+    assert all(is_mapped for *_, is_mapped in parallel_map(_part, range(4), shared, 1, n_jobs=2))
+
+
+def test_who_says_how_many(monkeypatch):
+    asked = []
+
+    class Recorder(joblib.Parallel):
+        def __init__(self, n_jobs=None, **kwargs):
+            asked.append(n_jobs)
+            super().__init__(n_jobs=1, **kwargs)
+
+    monkeypatch.setattr(joblib, "Parallel", Recorder)
+    shared = np.arange(3)
+    list(parallel_map(_part, range(3), shared, 1))
+    with settings.override(n_jobs=5):
+        list(parallel_map(_part, range(3), shared, 1))
+        list(parallel_map(_part, range(3), shared, 1, n_jobs=7))
+    with joblib.parallel_config(n_jobs=3):
+        list(parallel_map(_part, range(3), shared, 1))
+    assert asked == [-1, 5, 7, None]
+
+
+def test_an_error_of_a_part_is_raised():
+    with pytest.raises(ValueError, match="part 0"):
+        list(parallel_map(_fail, range(3), n_jobs=1))
+
+
+@pytest.mark.parametrize("n_jobs", [0, 1.5, True])
+def test_senseless_numbers_are_refused(n_jobs):
+    with pytest.raises(ArgumentError, match="n_jobs"):
+        list(parallel_map(_part, range(3), np.arange(3), 1, n_jobs=n_jobs))
