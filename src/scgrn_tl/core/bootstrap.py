@@ -17,7 +17,7 @@ from .metrics import check_ranking, per_regulator_metrics
 if TYPE_CHECKING:
     from .random import RNGLike
 
-__all__ = ["paired_bootstrap", "weighted_ranking"]
+__all__ = ["paired_bootstrap", "resampled_metrics", "weighted_ranking"]
 
 BLOCK_VALUES = 2**21
 """Weights held at a time: 16 MiB as float64, and a few arrays of that size beside it."""
@@ -72,7 +72,7 @@ def paired_bootstrap(
     drawn = np.random.default_rng(rng).multinomial(n_regulators, np.full(n_regulators, 1 / n_regulators), n_resamples)
     # Row 0 draws every regulator once: the value on the pairs as they are.
     times = np.vstack([np.ones((1, n_regulators), dtype=drawn.dtype), drawn])  # (1 + resamples, R)
-    of_method, of_baseline = (_resampled(labels, values, codes, times) for values in (scores, baseline))
+    of_method, of_baseline = (resampled_metrics(labels, values, codes, times) for values in (scores, baseline))
     tails = [50 * (1 - confidence), 50 * (1 + confidence)]
     rows = {}
     for metric in of_method:
@@ -90,8 +90,24 @@ def paired_bootstrap(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
 
 
-def _resampled(labels: np.ndarray, scores: np.ndarray, codes: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
-    """Each metric with every regulator's pairs counted as often as ``times`` (B, R) says: ``float64 (B,)``."""
+def resampled_metrics(
+    labels: np.ndarray, scores: np.ndarray, codes: np.ndarray, times: np.ndarray
+) -> dict[str, np.ndarray]:
+    """``auroc``, ``auprc``, ``tf_auroc`` and ``tf_auprc_ratio`` with every regulator counted so many times.
+
+    Parameters
+    ----------
+    labels, scores
+        ``bool (P,)`` and ``float64 (P,)``.
+    codes
+        ``int64 (P,)``, the regulator of each pair, counted from 0.
+    times
+        ``(B, R)``, how often each regulator's pairs count.
+
+    Returns
+    -------
+    ``float64 (B,)`` each; NaN where what is counted has one class only.
+    """
     auroc, auprc = weighted_ranking(labels, scores, codes, times)
     by_regulator = per_regulator_metrics(labels, scores, codes)
     counts = times[:, by_regulator.index.to_numpy(dtype=np.int64)].astype(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import expit, logit
 
 from .errors import ArgumentError
 
-__all__ = ["PlattScaling"]
+if TYPE_CHECKING:
+    from .split import LabeledPairs
+    from .task import GRNScores, GRNTask
+
+__all__ = ["PlattScaling", "calibrate"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -76,3 +81,30 @@ class PlattScaling:
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """Probabilities ``float32`` of scores of any shape."""
         return expit(self.slope * np.asarray(scores, dtype=np.float64) + self.intercept).astype(np.float32)
+
+
+def calibrate(scores: GRNScores, task: GRNTask) -> tuple[PlattScaling, str]:
+    """Probabilities of a supervised method's scores, fitted to pairs that it has not learned from.
+
+    Parameters
+    ----------
+    scores
+        What the method returned.
+    task
+        What it was given.
+
+    Returns
+    -------
+    The scaling, and what it was fitted on: ``"validation"``; ``"train"`` where validation has not both classes and the
+    scores are no logits; ``"nothing"`` for logits that stay as they are, or where training has not both classes either.
+    """
+    train, validation = task.supervision()
+
+    def usable(part: LabeledPairs) -> bool:
+        return bool(part.labels.any()) and not bool(part.labels.all())
+
+    if usable(validation):
+        return PlattScaling.fit(scores.at(validation.pairs), validation.labels), "validation"
+    if scores.is_logit or not usable(train):
+        return PlattScaling(), "nothing"
+    return PlattScaling.fit(scores.at(train.pairs), train.labels), "train"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -29,6 +30,19 @@ _NETWORK_FOLDERS: dict[BeelineNetwork, str] = {
     "nonspecific": "Non-Specific",
 }
 
+_HOURS = r"(\d+h)"
+_HSC = (r"(LT.HSC|HSPC|Prog)", ("LT_HSC", "HSPC", "Prog"))
+_STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "hESC": (_HOURS, ("00h", "12h", "24h", "36h", "72h", "96h")),
+    "hHEP": (r"_(ipsc|de|he1|he2|ih1|mh1|mh2)$", ("ipsc", "de", "he1", "he2", "ih1", "mh1", "mh2")),
+    "mDC": (_HOURS, ("1h", "2h", "4h", "6h")),
+    "mESC": (_HOURS, ("00h", "12h", "24h", "48h", "72h")),
+    "mHSC-E": _HSC,
+    "mHSC-GM": _HSC,
+    "mHSC-L": _HSC,
+}
+"""What a cell's name says of its stage, and the order of the stages."""
+
 
 def beeline(cell_type: str, n_genes: int = 500, network: BeelineNetwork = "specific") -> AnnData:
     """One experiment of the BEELINE benchmark (Pratapa et al. 2020) with its ground-truth network.
@@ -54,6 +68,7 @@ def beeline(cell_type: str, n_genes: int = 500, network: BeelineNetwork = "speci
 
     - ``X``: float32, log2(1 + normalised expression), as published; genes in the order of the published
       file; symbols are in upper case, those of mouse too
+    - ``obs["stage"]``: ordered categorical, the time or stage of differentiation that the cell's name tells
     - ``var["is_tf"]``: bool, whether the gene is one of the panel's TFs (scored ones have an edge in the ground truth)
     - ``uns["ground_truth"]``: DataFrame ``source``, ``target``, a row per edge in the order of ``Label.csv``. Rows are
       taken as they are; the published files hold neither self loops nor duplicates
@@ -86,9 +101,10 @@ def beeline(cell_type: str, n_genes: int = 500, network: BeelineNetwork = "speci
 
     is_tf = np.zeros(len(genes), dtype=bool)
     is_tf[tf["index"]] = True
+    cells = expression.columns.astype(str)
     adata = AnnData(
         X=np.ascontiguousarray(expression.to_numpy(dtype=np.float32).T),
-        obs=pd.DataFrame(index=expression.columns.astype(str)),
+        obs=pd.DataFrame({"stage": _stages(cells, cell_type)}, index=cells),
         var=pd.DataFrame({"is_tf": is_tf}, index=expression.index.astype(str)),
     )
     adata.uns["ground_truth"] = pd.DataFrame({"source": genes[label["TF"]], "target": genes[label["Target"]]})
@@ -139,6 +155,16 @@ def beeline_split(
     )
     genes = tuple(target.sort_values("index")["Gene"].astype(str))
     return EdgeSplit(train, validation, test, kind="given", genes=genes)
+
+
+def _stages(cells: pd.Index, cell_type: str) -> pd.Categorical:
+    """Stage of each cell as its name tells it, in the order of the experiment; missing where the name tells none."""
+    import pandas as pd
+
+    pattern, order = _STAGES[cell_type]
+    found = cells.to_series().str.extract(pattern, flags=re.IGNORECASE, expand=False)
+    spelled = {stage.lower(): stage for stage in order}
+    return pd.Categorical(found.str.lower().map(spelled), categories=order, ordered=True)
 
 
 def _resolve(cell_type: str, n_genes: int, network: str) -> tuple[str, BeelineNetwork]:

@@ -1,6 +1,10 @@
 """Plots of what ``sg.tl`` and ``sg.bm`` stored. They return the matplotlib Axes."""
 
+from ._ablation import ablation
+from ._benchmark import benchmark
+from ._calibration import calibration
 from ._grn_edges import grn_edges
+from ._roc_pr import roc_pr
 from ._training_history import training_history
 
-__all__ = ["grn_edges", "training_history"]
+__all__ = ["ablation", "benchmark", "calibration", "grn_edges", "roc_pr", "training_history"]

@@ -14,7 +14,6 @@ from scgrn_tl.core import (
     ArgumentError,
     EdgeSplit,
     LabeledPairs,
-    PlattScaling,
     PriorNetwork,
     check_unique_genes,
     make_task,
@@ -22,6 +21,7 @@ from scgrn_tl.core import (
     resolve_device,
     spawn_seeds,
 )
+from scgrn_tl.core.calibration import calibrate
 
 from ._network_slots import check_max_edges, network_slots
 from ._slots import check_key, open_anndata, run_record, write_slots
@@ -188,7 +188,7 @@ def fit_grn(
         task = replace(task, embedding=embedding)
     known = network.restrict_to(np.concatenate([split.train.positives, split.validation.positives]))
     scores = entry.run(task, n_models=n_models, **params)
-    calibration, fitted_on = _calibrate(scores, task)
+    calibration, fitted_on = calibrate(scores, task)
     probability = calibration(scores.matrix)
     slots = network_slots(
         scores,
@@ -245,20 +245,6 @@ def _gene_embedding(adata: AnnData, use_rep: str, *, layer: str | None, device: 
         LOGGER.info("Did not find .varm['scbert']: running sg.tl.scbert_embed first.")
         scbert_embed(adata, layer=layer, device=device, rng=seed)
     return read_embedding(adata, use_rep)
-
-
-def _calibrate(scores: GRNScores, task: GRNTask) -> tuple[PlattScaling, str]:
-    """Platt scaling on the validation pairs; without both classes there, logits stay and other scores use training."""
-    train, validation = task.supervision()
-
-    def usable(part: LabeledPairs) -> bool:
-        return bool(part.labels.any()) and not bool(part.labels.all())
-
-    if usable(validation):
-        return PlattScaling.fit(scores.at(validation.pairs), validation.labels), "validation"
-    if scores.is_logit or not usable(train):
-        return PlattScaling(), "nothing"
-    return PlattScaling.fit(scores.at(train.pairs), train.labels), "train"
 
 
 def _metrics_table(

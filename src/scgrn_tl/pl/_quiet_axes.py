@@ -1,0 +1,95 @@
+"""What the plots of results have in common: plain axes, small type, a legend that covers nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ._palette import BLACK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+__all__ = ["COLUMN", "DASHES", "DOTS", "PAGE", "SMALL", "TEXT", "TITLE", "as_printed", "legend_below", "quiet"]
+
+COLUMN: Final = 3.4
+PAGE: Final = 7.0
+"""Inches: the width of one column of a journal, and of its page."""
+
+TITLE: Final = 8.0
+TEXT: Final = 7.0
+SMALL: Final = 6.5
+"""Points."""
+
+DASHES: Final = (0, (4.0, 1.6))
+DOTS: Final = (0, (1.0, 1.6))
+
+
+def quiet(ax: Axes) -> None:
+    """Two thin spines, thin ticks, small type."""
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in {"left", "bottom"})
+        spine.set_linewidth(0.6)
+    ax.tick_params(width=0.6, length=2.5, pad=2.0, labelsize=TEXT)
+    ax.tick_params(which="minor", width=0.4, length=1.5, labelsize=SMALL)
+    ax.xaxis.label.set_fontsize(TEXT)
+    ax.yaxis.label.set_fontsize(TEXT)
+
+
+def as_printed(name: str) -> str:
+    """The name of a method as a reader expects it."""
+    return name.replace("_", " ")
+
+
+def legend_below(axes: Sequence[Axes], handles: Sequence[Artist], *, title: str = "") -> float:
+    """A legend under everything, in as many columns as there is room for.
+
+    Parameters
+    ----------
+    axes
+        The axes that the legend explains. It goes under the figure if that has no others and lays itself out, else
+        under the last of these.
+    handles
+        What is in it.
+    title
+        Above the entries.
+
+    Returns
+    -------
+    Its height in inches, about.
+    """
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.transforms import ScaledTranslation
+
+    ax = axes[-1]
+    figure = ax.figure
+    has_others = set(figure.axes) != set(axes)
+    under_figure = not has_others and isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
+    box = figure.bbox if under_figure else ax.get_window_extent()
+    points = 72 / figure.figure.dpi * box.width
+    # An average letter is half as wide as it is high; beside it stand a line and the gap to the next column.
+    widths = [len(str(handle.get_label())) * 0.52 * SMALL + 4.5 * SMALL for handle in handles]
+    n_columns = len(handles) if sum(widths) < points else max(1, int(points / max(widths)))
+    look = {
+        "handles": list(handles),
+        "ncols": n_columns,
+        "title": title or None,
+        "title_fontsize": SMALL,
+        "fontsize": SMALL,
+        "labelcolor": BLACK,
+        "frameon": False,
+        "handlelength": 2.0,
+        "columnspacing": 1.4,
+        "labelspacing": 0.35,
+        "borderaxespad": 0.3,
+    }
+    if under_figure:
+        figure.legend(loc="outside lower center", **look)
+    else:
+        # A fixed way down, past tick labels and the axis label, however large the axes will be.
+        down = ScaledTranslation(0, -24 / 72, figure.dpi_scale_trans)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=ax.transAxes + down, **look)
+    n_lines = -(-len(handles) // n_columns) + bool(title)
+    return (1.4 * n_lines + 0.8) * SMALL / 72
