@@ -156,7 +156,10 @@ class Method:
         """
         self.check_parameters(params, n_models=n_models)
         if self.uses_pseudotime and task.pseudotime is None:
-            msg = f"Method {self.name!r} needs the cells' pseudotime: name columns of .obs by `pseudotime=`."
+            msg = (
+                f"Method {self.name!r} needs the cells' pseudotime. `sg.tl.infer_grn` takes it from columns of .obs "
+                "named by `pseudotime=`, `sg.bm.run` from .obs['dpt_pseudotime'] or an ordered .obs['stage']."
+            )
             raise MissingKeyError(msg)
         if self.supervised and (task.split is None or not len(task.split.train)):
             msg = (

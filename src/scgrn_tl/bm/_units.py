@@ -1,0 +1,138 @@
+"""What a benchmark has to do, run by run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scgrn_tl.core import GRNTask, MissingKeyError, read_embedding
+
+from ._work import EMBEDDINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._datasets import BenchmarkDataset, NamedSplit
+    from ._variants import Variant
+
+__all__ = ["Unit", "make_units"]
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """One run of a method, and the splits that it is judged on.
+
+    Attributes
+    ----------
+    dataset, variant, seed
+        What is run.
+    splits
+        One for a method that learns; all that are asked for of one that does not.
+    weights
+        Where the gene embedding comes from; empty if none is read.
+    """
+
+    dataset: BenchmarkDataset
+    variant: Variant
+    seed: int
+    splits: tuple[NamedSplit, ...]
+    weights: str
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What tells its rows from all others: the :data:`~scgrn_tl.bm._results_folder.KEY` columns, split by split."""
+        return [
+            {
+                "dataset": self.dataset.name,
+                "data": self.dataset.fingerprint,
+                "method": self.variant.label,
+                "params": self.variant.described(),
+                "split": split.kind,
+                "fold": split.fold,
+                "seed": self.seed,
+                "weights": self.weights,
+            }
+            for split in self.splits
+        ]
+
+    def task(self, device: str) -> GRNTask:
+        """What the method may see, but for an embedding and a preparation that are made elsewhere."""
+        dataset, split = self.dataset, self.splits[0].pairs
+        supervised, key = self.variant.entry.supervised, self.variant.embedding
+        in_varm = key is not None and self.embedding_name is None
+        return GRNTask(
+            expression=dataset.expression,
+            genes=dataset.prior.genes,
+            regulators=self._regulators(),
+            prior=dataset.prior if supervised else None,
+            split=split if supervised else None,
+            embedding=read_embedding(dataset.adata, str(key)) if in_varm else None,
+            seed=self.seed,
+            device=device,
+            n_jobs=1,
+            pseudotime=dataset.pseudotime,
+        )
+
+    @property
+    def embedding_name(self) -> str | None:
+        """Name under which the embedding is kept; ``None`` if it needs none, or the AnnData has it."""
+        key = self.variant.embedding
+        if key is None or key in self.dataset.adata.varm:
+            return None
+        return f"embedding-{_digest(self.dataset.fingerprint, self.weights, self.seed)}"
+
+    @property
+    def preparation_name(self) -> str | None:
+        """Name under which what the method prepares is kept; ``None`` if it prepares nothing."""
+        return None if self.variant.entry.prepare is None else self._name("prepared")
+
+    @property
+    def scores_name(self) -> str | None:
+        """Name under which all scores of a method that does not learn are kept; ``None`` for one that does."""
+        return None if self.variant.entry.supervised else self._name("scores")
+
+    def _name(self, what: str) -> str:
+        described, regulators = self.variant.described(), self._regulators().tolist()
+        return f"{what}-{_digest(self.dataset.fingerprint, described, self.seed, self.weights, regulators)}"
+
+    def _regulators(self) -> np.ndarray:
+        """Gene indices of the regulators to score: for a method that learns, those with a known target."""
+        dataset, of_splits = self.dataset, [split.pairs.regulators for split in self.splits]
+        known = dataset.prior.regulators if self.variant.entry.supervised else dataset.candidate_regulators
+        return np.unique(np.concatenate([known, *of_splits]))
+
+
+def make_units(
+    dataset: BenchmarkDataset,
+    variants: Sequence[Variant],
+    splits: Sequence[NamedSplit],
+    *,
+    seeds: Sequence[int],
+    weights: str,
+) -> list[Unit]:
+    """Every run on a dataset. A deterministic method runs with the first seed alone.
+
+    Raises
+    ------
+    MissingKeyError
+        If a variant names an embedding that is neither there nor can be made.
+    """
+    units: list[Unit] = []
+    for variant in variants:
+        key, entry = variant.embedding, variant.entry
+        in_varm = key is not None and key in dataset.adata.varm
+        if key is not None and not in_varm and key not in EMBEDDINGS:
+            msg = f"Did not find .varm[{key!r}] in {dataset.name!r}. Keys of .varm: {sorted(dataset.adata.varm)}."
+            raise MissingKeyError(msg)
+        source = "" if key is None else "varm" if in_varm else weights
+        for seed in seeds if entry.stochastic else seeds[:1]:
+            groups = [(split,) for split in splits] if entry.supervised else [tuple(splits)]
+            units += [Unit(dataset, variant, seed, group, source) for group in groups]
+    return units
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

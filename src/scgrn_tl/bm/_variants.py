@@ -1,0 +1,115 @@
+"""What is benchmarked: a method, with its parameters and the gene embedding it is given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from scgrn_tl import methods as registry
+from scgrn_tl.core import ArgumentError
+
+if TYPE_CHECKING:
+    from scgrn_tl.methods import Method
+
+__all__ = ["ABLATION", "BASELINE", "Variant", "resolve_methods"]
+
+BASELINE = "hub_floor"
+
+ABLATION: Mapping[str, Mapping[str, Any]] = {
+    "full": {"method": "sctransnet"},
+    "w/o GNN": {"method": "sctransnet", "use_gnn": False},
+    "w/o encoder": {"method": "sctransnet", "use_rep": None},
+    "mean pooling": {"method": "sctransnet", "use_rep": "scbert_mean"},
+    "permuted expression": {"method": "permuted_expression"},
+    "random encoder": {"method": "random_encoder"},
+    BASELINE: {"method": BASELINE},
+}
+"""scTransNet and what is left of it without each of its parts (Kommu et al. 2024, Table 1), with two controls."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row's worth of method.
+
+    Attributes
+    ----------
+    label
+        As it stands in the results.
+    method
+        Name in the registry.
+    use_rep
+        Key of the gene embedding in ``varm``; ``None`` for none.
+    n_models
+        Runs from different seeds that are averaged.
+    params
+        The method's own parameters that differ from their defaults.
+    """
+
+    label: str
+    method: str
+    use_rep: str | None = "scbert"
+    n_models: int = 1
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def entry(self) -> Method:
+        """The method."""
+        return registry.get(self.method)
+
+    @property
+    def embedding(self) -> str | None:
+        """Key of the embedding that the method will be given, if it reads any."""
+        return self.use_rep if self.entry.uses_embedding else None
+
+    def described(self) -> str:
+        """All that tells two variants of one label apart, as JSON."""
+        about = {"method": self.method, "use_rep": self.embedding, "n_models": self.n_models, **self.params}
+        return json.dumps({key: about[key] for key in sorted(about)}, default=str)
+
+
+def resolve_methods(methods: Any) -> list[Variant]:
+    """Variants out of ``"all"``, names, or a mapping from labels to names or to settings.
+
+    The hub floor is put at the end where it is not among them.
+
+    Raises
+    ------
+    ArgumentError
+        If a method or a parameter is unknown, before anything runs.
+    """
+    if isinstance(methods, str):
+        methods = registry.names() if methods == "all" else [methods]
+    if isinstance(methods, Mapping):
+        variants = [_variant(str(label), settings) for label, settings in methods.items()]
+    elif isinstance(methods, Sequence):
+        variants = [_variant(str(name), str(name)) for name in methods]
+    else:
+        msg = f"methods is 'all', a name, a list of names, or a mapping; not a {type(methods).__name__}."
+        raise ArgumentError(msg)
+    labels = [variant.label for variant in variants]
+    if repeated := sorted({label for label in labels if labels.count(label) > 1}):
+        msg = f"Two methods have the label {repeated[0]!r}."
+        raise ArgumentError(msg)
+    if BASELINE not in labels:
+        variants.append(_variant(BASELINE, BASELINE))
+    for variant in variants:
+        variant.entry.check_parameters(variant.params, n_models=variant.n_models)
+    return variants
+
+
+def _variant(label: str, settings: str | Mapping[str, Any]) -> Variant:
+    if isinstance(settings, str):
+        return Variant(label, registry.get(settings).name)
+    params = dict(settings)
+    if "method" not in params:
+        msg = f"{label!r} does not say which method it is: give {{'method': …, …}}."
+        raise ArgumentError(msg)
+    return Variant(
+        label,
+        registry.get(params.pop("method")).name,
+        use_rep=params.pop("use_rep", "scbert"),
+        n_models=params.pop("n_models", 1),
+        params=params,
+    )

@@ -1,0 +1,46 @@
+"""The ``scgrn-tl`` command: parse, call, print."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from scgrn_tl.core import ScgrnError
+
+from ._parser import make_parser
+from ._print import log_to_stderr
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name; those of the process if ``None``.
+
+    Returns
+    -------
+    The exit status: 0, or 2 after an error that one line on stderr explains. With ``--debug`` errors are raised.
+    """
+    arguments = make_parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], None] = arguments.run
+    with log_to_stderr(logging.INFO if arguments.verbose else logging.WARNING):
+        try:
+            run(arguments)
+        except (ScgrnError, OSError) as error:
+            if arguments.debug:
+                raise
+            print(f"scgrn-tl: error: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("scgrn-tl: interrupted", file=sys.stderr)
+            return 130
+    return 0

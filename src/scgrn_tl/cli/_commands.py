@@ -1,0 +1,183 @@
+"""The commands that are a call or two: embed, fit, infer, fetch, info."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import scgrn_tl as sg
+from scgrn_tl.core import ArgumentError
+from scgrn_tl.io._atomic import replaced_when_complete
+
+from ._print import METRICS, aligned
+
+if TYPE_CHECKING:
+    import argparse
+
+    from anndata import AnnData
+
+__all__ = ["CELL_TYPES", "run_embed", "run_fetch", "run_fit", "run_infer", "run_info"]
+
+CELL_TYPES = ("hESC", "hHEP", "mDC", "mESC", "mHSC-E", "mHSC-GM", "mHSC-L")
+_PACKAGES = (
+    "scgrn_tl", "numpy", "scipy", "pandas", "anndata", "scanpy", "torch", "torch-geometric", "scvi-tools",
+    "performer-pytorch",
+)  # fmt: skip
+
+
+def run_embed(arguments: argparse.Namespace) -> None:
+    adata = _read(arguments.input)
+    with replaced_when_complete(arguments.out) as beside:
+        sg.tl.scbert_embed(
+            adata,
+            weights=arguments.weights,
+            layer=arguments.layer,
+            n_cells=arguments.n_cells,
+            device=arguments.device,
+            rng=arguments.seed,
+            key_added=arguments.key,
+        )
+        adata.write_h5ad(beside)
+    shape = " × ".join(f"{size:,}" for size in adata.varm[arguments.key].shape)
+    print(f"Wrote {arguments.out}: gene embeddings ({shape}) in .varm[{arguments.key!r}]")
+
+
+def run_fit(arguments: argparse.Namespace) -> None:
+    adata = _read(arguments.input)
+    prior = _existing(arguments.prior, "prior")
+    use_rep = None if arguments.use_rep == "none" else arguments.use_rep
+    with replaced_when_complete(arguments.out) as beside:
+        if use_rep == "scbert" and use_rep not in adata.varm and sg.methods.get(arguments.method).uses_embedding:
+            sg.tl.scbert_embed(
+                adata, weights=arguments.weights, layer=arguments.layer, device=arguments.device, rng=arguments.seed
+            )
+        sg.tl.fit_grn(
+            adata,
+            prior,
+            method=arguments.method,
+            use_rep=use_rep,
+            layer=arguments.layer,
+            tf_names=_names(arguments.tf_names),
+            n_models=arguments.n_models,
+            epochs=arguments.epochs,
+            device=arguments.device,
+            rng=arguments.seed,
+            key_added=arguments.key,
+        )
+        adata.write_h5ad(beside)
+    if "metrics" in adata.uns[arguments.key]:
+        table = sg.get.grn_metrics(adata, key=arguments.key)
+        shown = table[["method", "part", *METRICS]].set_index(["method", "part"])
+        shown.index = [f"{method}, {part}" for method, part in shown.index]
+        print(f"{aligned(shown)}\n")
+    print(f"Wrote {arguments.out}: network in .varp[{arguments.key!r}]")
+    if arguments.edges is not None:
+        sg.io.write_edges(adata, arguments.edges, key=arguments.key, min_probability=arguments.min_probability)
+        n_edges = len(sg.get.grn_df(adata, key=arguments.key, min_probability=arguments.min_probability))
+        least = f"probability {arguments.min_probability:g} and more (--min-probability)"
+        print(f"Wrote {arguments.edges}: {n_edges:,} edges of {least}")
+
+
+def run_infer(arguments: argparse.Namespace) -> None:
+    adata = _read(arguments.input)
+    with replaced_when_complete(arguments.out) as beside:
+        sg.tl.infer_grn(
+            adata,
+            method=arguments.method,
+            tf_names=_names(arguments.tf_names),
+            layer=arguments.layer,
+            pseudotime=arguments.pseudotime,
+            n_models=arguments.n_models,
+            n_jobs=arguments.jobs,
+            device=arguments.device,
+            rng=arguments.seed,
+            key_added=arguments.key,
+        )
+        adata.write_h5ad(beside)
+    print(f"Wrote {arguments.out}: scores in .varp[{arguments.key!r}]")
+    if arguments.edges is not None:
+        sg.io.write_edges(adata, arguments.edges, key=arguments.key, top_n=arguments.top_n)
+        n_edges = len(sg.get.grn_df(adata, key=arguments.key, top_n=arguments.top_n))
+        print(f"Wrote {arguments.edges}: the {n_edges:,} edges of the highest score (--top-n)")
+
+
+def run_fetch(arguments: argparse.Namespace) -> None:
+    if arguments.what == "beeline":
+        for cell_type in arguments.cell_types or CELL_TYPES:
+            adata = sg.datasets.beeline(cell_type, arguments.n_genes, arguments.network)
+            for sample in range(1, 6):
+                sg.datasets.beeline_split(cell_type, arguments.n_genes, sample, network=arguments.network)
+            print(f"{cell_type}: {adata.n_obs:,} cells × {adata.n_vars:,} genes, 5 splits")
+    elif arguments.what == "scbert":
+        print(f"vocabulary: {len(sg.datasets.scbert_vocabulary().symbols):,} genes")
+        print(f"weights: {sg.datasets.scbert_weights()}")
+    else:
+        for organism in ("human", "mouse"):
+            print(f"{organism}: {len(sg.datasets.tf_names(organism)):,} transcription factors")
+    print(f"In {sg.settings.cache_dir}" + (f", or already in {sg.settings.mirror}" if sg.settings.mirror else ""))
+
+
+def run_info(_: argparse.Namespace) -> None:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from scgrn_tl.datasets._files import find_local
+    from scgrn_tl.datasets._registry import SCBERT_WEIGHTS
+
+    def found(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return "not installed"
+
+    given = os.environ.get("SCGRN_TL_WEIGHTS")
+    weights = Path(given) if given else find_local(SCBERT_WEIGHTS)
+    rows = {
+        "python": platform.python_version(),
+        **{package: found(package) for package in _PACKAGES},
+        "device": f"{sg.core.resolve_device()} (settings.device = {sg.settings.device!r})",
+        "cache": f"{sg.settings.cache_dir} ({_contents(sg.settings.cache_dir)})",
+        "mirror": "none (SCGRN_TL_MIRROR)" if sg.settings.mirror is None else str(sg.settings.mirror),
+        "scBERT weights": "not here (`scgrn-tl fetch scbert`)" if weights is None else str(weights),
+    }
+    if weights is not None and not weights.exists():
+        rows["scBERT weights"] = f"{weights} (SCGRN_TL_WEIGHTS), which is not there"
+    for name, value in rows.items():
+        print(f"{name:<18} {value}")
+
+
+def _names(path: str | None) -> list[str] | None:
+    """The names in a file of them."""
+    return None if path is None else _existing(path, "list of TF names").read_text(encoding="utf-8").split()
+
+
+def _existing(path: str, what: str) -> Path:
+    found = Path(path).expanduser()
+    if not found.is_file():
+        msg = f"The {what} {path!r} is not there, or is no file."
+        raise ArgumentError(msg)
+    return found
+
+
+def _read(path: str) -> AnnData:
+    import anndata
+
+    found = _existing(path, "input")
+    if found.suffix != ".h5ad":
+        msg = f"The input {path!r} is not an .h5ad file."
+        raise ArgumentError(msg)
+    return anndata.read_h5ad(found)
+
+
+def _contents(folder: Path) -> str:
+    """What a cache folder holds, by its subfolders."""
+    if not folder.is_dir():
+        return "not made yet"
+    shares = []
+    for entry in sorted(folder.iterdir()):
+        files = [path for path in (entry.rglob("*") if entry.is_dir() else [entry]) if path.is_file()]
+        size = sum(path.stat().st_size for path in files) / 1e6
+        if files:
+            shares.append(f"{entry.name}: {len(files):,} files, {size:,.1f} MB" if entry.is_dir() else entry.name)
+    return "; ".join(shares) or "empty"

@@ -1,0 +1,170 @@
+"""The arguments of the command line."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import scgrn_tl as sg
+
+from ._bench import run_bench
+from ._commands import CELL_TYPES, run_embed, run_fetch, run_fit, run_infer, run_info
+from ._demo import run_demo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["make_parser"]
+
+_EXAMPLES = """\
+examples:
+  scgrn-tl demo                                     simulated data, a minute, nothing to download
+  scgrn-tl demo --dataset hHEP --sample 1 --out hhep
+  scgrn-tl embed cells.h5ad --out embedded.h5ad --weights panglao
+  scgrn-tl fit embedded.h5ad --prior net.csv --out network.h5ad --edges edges.csv
+  scgrn-tl infer cells.h5ad --method genie3 --tf-names tfs.txt --out network.h5ad
+  scgrn-tl bench --datasets hHEP500,mDC500 --methods sctransnet,genelink --splits given,tf --out report
+  scgrn-tl fetch scbert                             ahead of time, for a machine without network
+  scgrn-tl info
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each leaves the function to call in ``run``."""
+    parser = argparse.ArgumentParser(
+        prog="scgrn-tl",
+        description="Gene regulatory networks from single-cell RNA-seq with scTransNet.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"scgrn-tl {sg.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    common.add_argument("-v", "--verbose", action="store_true", help="say what is read and written on the way")
+    device = argparse.ArgumentParser(add_help=False)
+    device.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:1 or mps")
+    seed = argparse.ArgumentParser(add_help=False)
+    seed.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random (default 0)")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], help: str, *more: Any) -> Any:
+        made = commands.add_parser(
+            name, help=help, description=f"{help[0].upper()}{help[1:]}.", parents=[common, *more]
+        )
+        made.set_defaults(run=run)
+        return made
+
+    _demo(command("demo", run_demo, "fit and judge a network on simulated or benchmark data", device, seed))
+    _embed(command("embed", run_embed, "embed the genes of an .h5ad file with scBERT", device, seed))
+    _fit(command("fit", run_fit, "infer a network from an .h5ad file and a prior network", device, seed))
+    _infer(command("infer", run_infer, "infer a network from an .h5ad file without a prior", device, seed))
+    _bench(command("bench", run_bench, "run many methods on benchmark data and write a report", device))
+    _fetch(command("fetch", run_fetch, "download files ahead of time"))
+    command("info", run_info, "show versions, device, cache and weights")
+    return parser
+
+
+def _demo(demo: argparse.ArgumentParser) -> None:
+    demo.add_argument(
+        "--dataset",
+        default="simulated",
+        choices=("simulated", *CELL_TYPES),
+        metavar="NAME",
+        help=f"simulated (default), or a BEELINE experiment: {', '.join(CELL_TYPES)}",
+    )
+    demo.add_argument("--n-genes", type=int, default=500, choices=(500, 1000), help="varying genes of BEELINE's panel")
+    demo.add_argument(
+        "--sample", type=int, default=1, choices=range(1, 6), metavar="1-5", help="which published split (BEELINE)"
+    )
+    demo.add_argument("--out", default="demo", metavar="FOLDER", help="folder for the results (default demo)")
+    demo.add_argument(
+        "--weights",
+        default="fit",
+        metavar="W",
+        help="fit (default: train on these genes, no download), panglao or a path",
+    )
+    demo.add_argument("--n-models", type=int, default=4, metavar="N", help="models to average (default 4)")
+    demo.add_argument("--epochs", type=int, default=100, metavar="N", help="most epochs of the fit (default 100)")
+
+
+def _embed(embed: argparse.ArgumentParser) -> None:
+    embed.add_argument("input", metavar="IN.h5ad")
+    embed.add_argument("--out", required=True, metavar="OUT.h5ad")
+    embed.add_argument("--weights", default="panglao", metavar="W", help="panglao (default), fit or a path")
+    embed.add_argument("--layer", metavar="NAME", help="layer with expression (default X)")
+    embed.add_argument("--n-cells", type=int, metavar="N", help="use a random sample of so many cells")
+    embed.add_argument("--key", default="scbert", metavar="NAME", help="key of the result (default scbert)")
+
+
+def _fit(fit: argparse.ArgumentParser) -> None:
+    fit.add_argument("input", metavar="IN.h5ad")
+    fit.add_argument("--prior", required=True, metavar="NET.csv", help="known edges: columns source,target[,sign]")
+    fit.add_argument("--out", required=True, metavar="OUT.h5ad")
+    fit.add_argument("--edges", metavar="FILE", help="also write the edges: .csv, .tsv, .graphml or .parquet")
+    fit.add_argument(
+        "--min-probability", type=float, default=0.5, metavar="P", help="of the edges written (default 0.5)"
+    )
+    fit.add_argument("--method", default="sctransnet", metavar="NAME", help="method (default sctransnet)")
+    fit.add_argument(
+        "--use-rep", default="scbert", metavar="KEY", help="gene embedding in .varm (default scbert), or none for none"
+    )
+    fit.add_argument(
+        "--weights", default="panglao", metavar="W", help="where .varm lacks it: panglao (default), fit or a path"
+    )
+    fit.add_argument("--tf-names", metavar="FILE", help="further regulators to score, one a line")
+    fit.add_argument("--layer", metavar="NAME", help="layer with expression (default X)")
+    fit.add_argument("--n-models", type=int, default=1, metavar="N", help="models to average (default 1)")
+    fit.add_argument("--epochs", type=int, metavar="N", help="most epochs (default: the method's own)")
+    fit.add_argument("--key", default="grn", metavar="NAME", help="key of the result (default grn)")
+
+
+def _infer(infer: argparse.ArgumentParser) -> None:
+    infer.add_argument("input", metavar="IN.h5ad")
+    infer.add_argument("--out", required=True, metavar="OUT.h5ad")
+    infer.add_argument("--edges", metavar="FILE", help="also write the edges: .csv, .tsv, .graphml or .parquet")
+    infer.add_argument("--top-n", type=int, metavar="N", help="write only the N edges of the highest score")
+    infer.add_argument("--method", default="grnboost2", metavar="NAME", help="method (default grnboost2)")
+    infer.add_argument("--tf-names", metavar="FILE", help="regulators to score, one a line (default: every gene)")
+    infer.add_argument("--layer", metavar="NAME", help="layer with expression (default X)")
+    infer.add_argument("--pseudotime", metavar="COLUMN", help="column of .obs, for scode (default dpt_pseudotime)")
+    infer.add_argument("--n-models", type=int, default=1, metavar="N", help="runs to average (default 1)")
+    infer.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
+    infer.add_argument("--key", default="grn", metavar="NAME", help="key of the result (default grn)")
+
+
+def _bench(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument(
+        "--datasets", default="hHEP500", metavar="A,B", help="hHEP500,mDC500,hESC1000-string,…, simulated (hHEP500)"
+    )
+    bench.add_argument(
+        "--methods",
+        default="all",
+        metavar="A,B",
+        help="all (default), ablation, or names as `sg.methods.show()` has them",
+    )
+    bench.add_argument(
+        "--splits",
+        default="given",
+        metavar="A,B",
+        help="given (default), random, tf, target and both, of each its folds",
+    )
+    bench.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds of each method (default 1)")
+    bench.add_argument("--samples", type=int, default=3, metavar="N", help="of given and random splits (default 3)")
+    bench.add_argument("--folds", type=int, default=5, metavar="N", help="of tf, target and both (default 5)")
+    bench.add_argument("--weights", default="fit", metavar="W", help="gene embedding: fit (default), panglao, path")
+    bench.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="runs at a time, of one thread each (default 1)"
+    )
+    bench.add_argument("--timeout", type=float, metavar="S", help="end a run after so many seconds")
+    bench.add_argument(
+        "--out", default="benchmark", metavar="FOLDER", help="results and report; what is there is not run again"
+    )
+
+
+def _fetch(fetch: argparse.ArgumentParser) -> None:
+    fetch.add_argument("what", choices=("beeline", "scbert", "tf-names"))
+    fetch.add_argument("cell_types", nargs="*", metavar="CELL", help=f"for beeline: {', '.join(CELL_TYPES)} (all)")
+    fetch.add_argument("--n-genes", type=int, default=500, choices=(500, 1000), help="for beeline (default 500)")
+    fetch.add_argument(
+        "--network", default="specific", choices=("specific", "string", "nonspecific"), help="for beeline"
+    )

@@ -1,0 +1,333 @@
+"""`bm.run`: methods × datasets × splits × seeds, kept, resumed, and never ended by one that fails."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+import scgrn_tl as sg
+from scgrn_tl.core import ArgumentError, GRNScores, MissingKeyError, PriorNetwork, SplitError, make_task
+from scgrn_tl.methods import _registry
+
+SMALL = {"gnn_widths": (16, 8), "gnn_heads": 2, "channel_hidden": 16, "channel_width": 8, "epochs": 3}
+CALLS = "calls.txt"
+
+
+@pytest.fixture(autouse=True)
+def _registry_as_before(monkeypatch):
+    monkeypatch.setattr(_registry, "_REGISTRY", dict(_registry._REGISTRY))
+
+
+@pytest.fixture(scope="module")
+def adata():
+    made = sg.datasets.simulated(n_cells=60, n_genes=40, n_tfs=8, rng=0)
+    made.varm["mine"] = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    return made
+
+
+@pytest.fixture
+def prior(adata):
+    return PriorNetwork.from_any(adata.uns["ground_truth"], adata.var_names)
+
+
+def counting(folder, name="counting", *, fails=False, supervised=False):
+    """Register a method that leaves a line in a file for each run."""
+
+    @sg.methods.method(name=name, supervised=supervised, directed=True, stochastic=True, reference="a test")
+    def counted(task, *, level=0.0):
+        """Random scores."""
+        with (folder / CALLS).open("a") as file:
+            file.write(f"{name} {task.seed} {len(task.regulators)}\n")
+        if fails:
+            msg = f"{name} is out of luck"
+            raise RuntimeError(msg)
+        scores = np.random.default_rng(task.seed).random((len(task.regulators), task.n_genes))
+        return GRNScores(task.regulators, scores + level)
+
+    return counted
+
+
+def calls(folder) -> list[str]:
+    path = folder / CALLS
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_a_row_for_everything_with_the_metrics_of_its_test_pairs(adata, prior):
+    table = sg.bm.run(adata, ["pearson", "tf_rate"], splits=["random", "target"], n_samples=2, n_folds=3)
+    expected = [
+        (method, split, fold)
+        for method in ("pearson", "tf_rate", "hub_floor")
+        for split, folds in (("random", 2), ("target", 3))
+        for fold in range(folds)
+    ]
+    assert list(table[["method", "split", "fold"]].itertuples(index=False, name=None)) == expected
+    assert (table["dataset"] == "data").all()
+    assert (table["error"] == "").all()
+    assert (table["seed"] == 0).all()
+    for row in table.to_dict("records"):
+        rng = {"rng": row["fold"]} if row["split"] == "random" else {"fold": row["fold"], "n_folds": 3, "rng": 0}
+        split = sg.bm.split_edges(prior, kind=row["split"], **rng)
+        supervised = row["method"] != "pearson"
+        task = make_task(adata, prior=prior if supervised else None, split=split if supervised else None)
+        scores = sg.methods.get(row["method"])(task).at(split.test.pairs)
+        assert row["auroc"] == pytest.approx(roc_auc_score(split.test.labels, scores))
+        assert row["auprc"] == pytest.approx(average_precision_score(split.test.labels, scores))
+        assert row["n_pairs"] == len(split.test)
+        assert np.isnan(row["brier"]) == (not supervised)
+        with np.load(row["predictions"]) as kept:
+            np.testing.assert_array_equal(kept["labels"], split.test.labels)
+            np.testing.assert_allclose(kept["scores"], scores, rtol=1e-6)
+            np.testing.assert_array_equal(np.column_stack([kept["regulators"], kept["targets"]]), split.test.pairs)
+            assert ("probability" in kept.files) == supervised
+        assert row["fit_seconds"] >= 0
+        assert row["peak_memory_mb"] > 50
+        assert row["role"] == ("method" if row["method"] == "pearson" else "floor")
+
+
+def test_scores_are_those_of_fit_grn(adata, prior):
+    """One line from a task to scores: the benchmark and the verb agree."""
+    split = sg.bm.split_edges(prior, rng=0)
+    settings = {"method": "sctransnet", "use_rep": "mine", **SMALL}
+    table = sg.bm.run(adata, {"ours": settings}, splits={"mine": split}, seeds=[5])
+    task = replace(
+        make_task(adata, prior=prior, split=split, seed=5), embedding=np.asarray(adata.varm["mine"], np.float32)
+    )
+    expected = sg.methods.get("sctransnet")(task, **SMALL).at(split.test.pairs)
+    row = table.set_index("method").loc["ours"]
+    with np.load(row["predictions"]) as kept:
+        np.testing.assert_allclose(kept["scores"], expected, atol=1e-5)
+    assert (row["split"], row["seed"], row["weights"]) == ("mine", 5, "varm")
+    assert json.loads(row["params"])["epochs"] == 3
+
+
+def test_what_is_finished_is_not_run_again(adata, tmp_path):
+    counting(tmp_path, supervised=True)
+    call = {"splits": ["random"], "n_samples": 2, "out": tmp_path / "out"}
+    first = sg.bm.run(adata, "counting", seeds=2, **call)
+    assert len(calls(tmp_path)) == 4
+    again = sg.bm.run(adata, "counting", seeds=2, **call)
+    assert len(calls(tmp_path)) == 4
+    pd.testing.assert_frame_equal(first, again)
+    more = sg.bm.run(adata, "counting", seeds=3, **call)
+    assert len(calls(tmp_path)) == 6
+    assert len(more) == len(first) + 2
+    sg.bm.run(adata, {"counting": {"method": "counting", "level": 1.0}}, **call)  # another setting is another run
+    assert len(calls(tmp_path)) == 8
+    other = adata.copy()
+    other.uns["ground_truth"] = other.uns["ground_truth"].iloc[2:]
+    sg.bm.run({"data": other}, "counting", **call)  # and so are other data of the same name
+    assert len(calls(tmp_path)) == 10
+    stored = sg.bm.read_results(tmp_path / "out")
+    assert len(stored) == 6 + 2 + 2 + 2 + 2
+    assert not stored.duplicated(["data", "method", "params", "split", "fold", "seed"]).any()
+
+
+def test_a_method_without_a_prior_runs_once_for_all_splits(adata, prior, tmp_path):
+    counting(tmp_path)
+    call = {"n_samples": 2, "n_folds": 3, "out": tmp_path / "out"}
+    sg.bm.run(adata, "counting", splits=["random"], **call)
+    n_regulators = len(np.union1d(prior.regulators, np.flatnonzero(adata.var["is_tf"])))
+    assert calls(tmp_path) == [f"counting 0 {n_regulators}"]
+    table = sg.bm.run(adata, "counting", splits=["random", "target"], **call)
+    assert len(calls(tmp_path)) == 1
+    assert len(table) == 2 * (2 + 3)
+
+
+def test_a_method_that_fails_is_a_row_and_is_tried_again(adata, tmp_path, caplog):
+    counting(tmp_path, fails=True, supervised=True)
+    call = {"splits": ["random"], "n_samples": 1, "out": tmp_path / "out"}
+    table = sg.bm.run(adata, ["counting", "tf_rate"], **call).set_index("method")
+    assert table.loc["counting", "error"] == "RuntimeError: counting is out of luck"
+    assert np.isnan(table.loc["counting", "auroc"])
+    assert table.loc["counting", "predictions"] == ""
+    assert table.loc["tf_rate", "error"] == ""
+    assert "out of luck" in caplog.text
+    (trace,) = (tmp_path / "out" / "errors").iterdir()
+    assert "Traceback" in trace.read_text()
+    del _registry._REGISTRY["counting"]
+    counting(tmp_path, supervised=True)
+    table = sg.bm.run(adata, ["counting"], **call).set_index("method")
+    assert table.loc["counting", "error"] == ""
+    assert table.loc["counting", "auroc"] > 0
+    assert len(sg.bm.read_results(tmp_path / "out")) == 3
+
+
+def test_genes_are_embedded_once_for_each_seed(adata, tmp_path):
+    methods = {
+        "attention": {"method": "sctransnet", **SMALL},
+        "mean": {"method": "sctransnet", "use_rep": "scbert_mean", **SMALL},
+        "none": {"method": "sctransnet", "use_rep": None, **SMALL},
+    }
+    call = {"splits": ["random"], "n_samples": 1, "seeds": 2, "out": tmp_path}
+    with sg.settings.override(cache_dir=tmp_path / "cache"):
+        table = sg.bm.run(adata, methods, **call).set_index(["method", "seed"])
+    kept = sorted((tmp_path / "arrays").glob("embedding-*.npz"))
+    assert len(kept) == 2
+    with np.load(kept[0]) as arrays:
+        assert {"scbert", "scbert_mean"} <= set(arrays.files)
+        assert arrays["scbert"].shape[0] == adata.n_vars
+    assert table.loc[("attention", 0), "embed_seconds"] == table.loc[("mean", 0), "embed_seconds"] > 0
+    assert table.loc[("none", 0), "embed_seconds"] == 0
+    assert table.loc["none"]["weights"].tolist() == ["", ""]
+    aurocs = [table.loc[(name, 0), "auroc"] for name in methods]
+    assert len(set(aurocs)) > 1
+    assert "scbert" not in adata.varm
+
+
+def test_what_a_method_prepares_is_shared_between_splits(adata, tmp_path):
+    def prepare(task):
+        assert task.split is None
+        assert task.prior is None
+        with (tmp_path / CALLS).open("a") as file:
+            file.write("prepared\n")
+        return {"level": task.expression.mean(axis=1)}
+
+    @sg.methods.method(
+        name="prepared", supervised=True, directed=True, stochastic=False, reference="a test", prepare=prepare
+    )
+    def prepared(task):
+        """Mean expression of the target."""
+        assert set(task.prepared) == {"level"}
+        return GRNScores(task.regulators, np.tile(task.prepared["level"], (len(task.regulators), 1)))
+
+    table = sg.bm.run(adata, "prepared", splits=["random"], n_samples=3, out=tmp_path / "out")
+    assert calls(tmp_path) == ["prepared"]
+    assert (table.loc[table["method"] == "prepared", "prepare_seconds"] > 0).all()
+    assert (table["error"] == "").all()
+
+
+def test_a_preparation_that_fails_fails_its_rows(adata, tmp_path):
+    def prepare(task):
+        msg = "no way"
+        raise RuntimeError(msg)
+
+    @sg.methods.method(
+        name="unprepared", supervised=True, directed=True, stochastic=False, reference="a test", prepare=prepare
+    )
+    def unprepared(task):
+        """Never reached."""
+
+    table = sg.bm.run(adata, "unprepared", splits=["random"], n_samples=2).set_index("method")
+    assert table.loc["unprepared", "error"].tolist() == ["RuntimeError: no way"] * 2
+    assert (table.loc["hub_floor", "error"] == "").all()
+
+
+def test_a_pseudotime_comes_from_obs(adata):
+    without = sg.bm.run(adata, "scode", splits=["random"], n_samples=1).set_index("method")
+    assert "obs['dpt_pseudotime'] or an ordered .obs['stage']" in without.loc["scode", "error"]
+    timed = adata.copy()
+    timed.obs["stage"] = pd.Categorical(
+        np.repeat(["early", "late", "later"], 20), ["early", "late", "later"], ordered=True
+    )
+    methods = {"scode": {"method": "scode", "n_iterations": 10, "n_repeats": 1}}
+    table = sg.bm.run(timed, methods, splits=["random"], n_samples=1).set_index("method")
+    assert table.loc["scode", "error"] == ""
+
+
+def test_two_jobs_give_what_one_gives(adata):
+    call = {"splits": ["random"], "n_samples": 2}
+    one, two = (sg.bm.run(adata, ["gene_identity", "pearson"], n_jobs=n_jobs, **call) for n_jobs in (1, 2))
+    shown = ["method", "split", "fold", "auroc", "auprc", "brier", "tf_auroc"]
+    pd.testing.assert_frame_equal(one[shown], two[shown])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"datasets": "hHEP700"}, ArgumentError, "There is no dataset 'hHEP700'.*'hHEP500'"),
+        ({"datasets": []}, ArgumentError, "No dataset"),
+        ({"datasets": 3}, ArgumentError, "datasets is a name"),
+        ({"datasets": ["simulated", "simulated"]}, ArgumentError, "Two datasets are called 'simulated'"),
+        ({"methods": "genlink"}, ArgumentError, "Did you mean 'genelink'"),
+        ({"methods": {"x": {"use_rep": None}}}, ArgumentError, "'x' does not say which method"),
+        ({"methods": {"x": {"method": "genelink", "epoch": 3}}}, ArgumentError, "Did you mean 'epochs'"),
+        ({"methods": {"x": {"method": "genelink", "epochs": 0}}}, ArgumentError, "epochs > 0"),
+        (
+            {"methods": {"x": {"method": "sctransnet", "use_rep": "nope"}}},
+            MissingKeyError,
+            r"Did not find \.varm\['nope'\]",
+        ),
+        ({"methods": ["pearson", "pearson"]}, ArgumentError, "Two methods have the label"),
+        ({"splits": ["given"]}, ArgumentError, "no published splits"),
+        ({"splits": ["fold"]}, ArgumentError, "splits are of the kinds"),
+        ({"splits": []}, ArgumentError, "No split is asked for"),
+        ({"splits": ["tf"], "n_folds": 30}, SplitError, "cannot make 30 folds"),
+        ({"seeds": 0}, ArgumentError, "seeds is how many"),
+        ({"seeds": [1, 1]}, ArgumentError, "seeds is how many"),
+        ({"n_jobs": 0}, ArgumentError, "n_jobs"),
+        ({"timeout": 0}, ArgumentError, "timeout"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_cannot_be_run_is_said_before_anything_runs(adata, tmp_path, arguments, error, message):
+    call = {"datasets": adata, "methods": "pearson", "splits": ["random"]} | arguments
+    with pytest.raises(error, match=message):
+        sg.bm.run(call.pop("datasets"), call.pop("methods"), out=tmp_path / "out", **call)
+    assert not (tmp_path / "out" / "results.parquet").exists()
+
+
+def test_data_without_known_edges_are_refused(adata):
+    bare = adata.copy()
+    del bare.uns["ground_truth"]
+    with pytest.raises(MissingKeyError, match=r"Did not find \.uns\['ground_truth'\]"):
+        sg.bm.run(bare, "pearson", splits=["random"])
+    with pytest.raises(ArgumentError, match="no results"):
+        sg.bm.read_results("nowhere")
+
+
+def test_a_folder_can_move(adata, tmp_path):
+    sg.bm.run(adata, "pearson", splits=["random"], n_samples=1, out=tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    table = sg.bm.read_results(tmp_path / "there")
+    with np.load(table["predictions"][0]) as kept:
+        assert len(kept["labels"])
+
+
+# --- ablation ---------------------------------------------------------------------------------------------------------
+
+
+def test_ablate_runs_every_variant(adata, tmp_path):
+    with sg.settings.override(cache_dir=tmp_path / "cache"):
+        table = sg.bm.ablate(adata, seeds=1, n_samples=1, out=tmp_path / "out", **SMALL)
+    assert (table["error"] == "").all()
+    assert table["method"].tolist() == [
+        "full",
+        "w/o GNN",
+        "w/o encoder",
+        "mean pooling",
+        "permuted expression",
+        "random encoder",
+        "hub_floor",
+    ]
+    settings = {row["method"]: json.loads(row["params"]) for row in table.to_dict("records")}
+    assert settings["w/o GNN"]["use_gnn"] is False
+    assert settings["w/o encoder"]["use_rep"] is None
+    assert settings["mean pooling"]["use_rep"] == "scbert_mean"
+    assert settings["random encoder"]["method"] == "random_encoder"
+    assert settings["full"]["epochs"] == settings["permuted expression"]["epochs"] == 3
+    assert sg.pl.ablation(table) is not None
+
+
+def test_ablate_takes_a_prior(adata, tmp_path):
+    edges = adata.uns["ground_truth"].sample(frac=0.6, random_state=0)
+    with sg.settings.override(cache_dir=tmp_path / "cache"):
+        table = sg.bm.ablate(adata, edges, seeds=1, n_samples=1, **SMALL)
+    n_edges = table.loc[0, "n_edges"]
+    assert n_edges < 0.45 * len(edges)
+    assert len(adata.uns["ground_truth"]) > len(edges)
+    with pytest.raises(ArgumentError, match="prior= goes with one AnnData"):
+        sg.bm.ablate("simulated", edges)
+
+
+@pytest.mark.internet
+def test_beeline_by_name():
+    table = sg.bm.run(["mdc500"], ["pearson"], n_samples=2)
+    assert table["dataset"].unique().tolist() == ["mDC500"]
+    assert table["fold"].tolist() == [1, 2, 1, 2]
+    split = sg.datasets.beeline_split("mDC", 500, 2)
+    assert table["n_edges"].tolist()[1] == split.test.labels.sum()
