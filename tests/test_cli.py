@@ -35,7 +35,7 @@ def test_help_shows_commands_and_examples(capsys):
     assert stop.value.code == 0
     out = capsys.readouterr().out
     assert "examples:" in out
-    for command in ("demo", "embed", "fit", "fetch", "info"):
+    for command in ("demo", "embed", "fit", "infer", "bench", "fetch", "info"):
         assert f"    {command} " in out
         with pytest.raises(SystemExit) as stop:
             run(command, "--help")
@@ -197,6 +197,50 @@ def test_demo(tmp_path, capsys, monkeypatch):
     assert lines["scTransNet"][1] == f"{metrics.loc['sctransnet', 'auprc']:.3f}"
     assert lines["hub floor"][1] == f"{metrics.loc['hub_floor', 'auprc']:.3f}"
     assert len(pd.read_csv(folder / "edges.csv")) >= 50
+
+
+def test_infer_writes_scores_and_edges(files, capsys):
+    tfs = ad.read_h5ad(files / "cells.h5ad").var.query("is_tf").index
+    (files / "tfs.txt").write_text("\n".join([*tfs, "NOT_THERE"]))
+    arguments = ["infer", files / "cells.h5ad", "--method", "pearson", "--tf-names", files / "tfs.txt"]
+    assert run(*arguments, "--out", files / "o.h5ad", "--edges", files / "edges.csv", "--top-n", 12) == 0
+    out = capsys.readouterr().out
+    assert "scores in .varp['grn']" in out
+    assert "the 12 edges of the highest score" in out
+    adata = ad.read_h5ad(files / "o.h5ad")
+    assert adata.var["grn_is_tf"].sum() == len(tfs)
+    assert len(pd.read_csv(files / "edges.csv")) == 12
+    assert run("infer", files / "cells.h5ad", "--method", "scode", "--out", files / "p.h5ad") == 2
+    assert "sc.tl.dpt" in capsys.readouterr().err
+    assert not (files / "p.h5ad").exists()
+
+
+def test_bench_writes_a_report_and_goes_on_where_it_stopped(tmp_path, capsys):
+    arguments = ["bench", "--datasets", "simulated", "--methods", "pearson, tf_rate,scode", "--splits", "random,tf"]
+    arguments += ["--samples", 2, "--folds", 2, "--out", tmp_path / "report"]
+    assert run(*arguments) == 0
+    out = capsys.readouterr().out
+    table = sg.bm.read_results(tmp_path / "report")
+    assert set(table["method"]) == {"pearson", "tf_rate", "scode", "hub_floor"}
+    mean = table[(table["method"] == "pearson") & (table["split"] == "random")][["auroc", "auprc"]].mean()
+    assert f"{mean['auroc']:.3f} / {mean['auprc']:.3f}" in out
+    assert "4 of 16 runs failed" in out
+    assert {"report.html", "report.md", "summary.csv", "results.parquet"} <= {
+        path.name for path in (tmp_path / "report").iterdir()
+    }
+    written = (tmp_path / "report" / "results.parquet").stat().st_mtime_ns
+    assert run(*arguments[:4], "pearson,tf_rate", *arguments[5:]) == 0
+    assert (tmp_path / "report" / "results.parquet").stat().st_mtime_ns == written
+    assert run("bench", "--datasets", "simulated", "--methods", "pearsn") == 2
+    assert "Did you mean 'pearson'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_bench_ablation(tmp_path, capsys):
+    arguments = ["bench", "--datasets", "simulated", "--methods", "ablation", "--splits", "random", "--samples", 1]
+    assert run(*arguments, "--out", tmp_path, "--jobs", 2) == 0
+    assert "w/o GNN" in capsys.readouterr().out
+    assert (sg.bm.read_results(tmp_path)["error"] == "").all()
 
 
 def test_the_log_goes_to_stderr_and_the_logger_is_left_as_it_was(files, capsys):
