@@ -20,6 +20,7 @@ from .errors import (
 from .genes import GeneAlignment, GeneVocabulary, check_unique_genes
 from .matrix import ExpressionSummary, expression_matrix, iter_cells, summarize_expression, to_dense
 from .network import PriorNetwork
+from .parallel import parallel_map
 from .random import RNGLike, spawn_seeds
 from .split import EdgeSplit, LabeledPairs, SplitKind
 from .task import GRNScores, GRNTask
@@ -61,6 +62,7 @@ __all__ = [
     "make_task",
     "needs_normalization",
     "open_anndata",
+    "parallel_map",
     "read_embedding",
     "read_pseudotime",
     "resolve_device",
