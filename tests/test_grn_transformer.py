@@ -26,7 +26,7 @@ from scgrn_tl.models.axial_training import (
 from scgrn_tl.models.axial_transformer import AxialTransformer, MixedMaps, TiedAttention, TiedGeneAttention
 from scgrn_tl.models.seeding import seeded_rng
 
-SMALL = {"epochs": 2, "width": 8, "depth": 2, "heads": 2, "batch_size": 16}
+SMALL = {"steps": 8, "width": 8, "depth": 2, "heads": 2, "batch_size": 64}
 N_GENES, N_CELLS, N_MAPS, HEADS = 5, 7, 3, 2
 
 
@@ -283,30 +283,30 @@ class Recorder(torch.nn.Module):
         return self.weight.expand(int(wanted.sum()))
 
 
-def recorded(n_cells, *, epochs=1, clip=1e-3, share=0.5):
+def recorded(n_cells, *, steps=1, clip=1e-3, share=0.5):
     # entry (g, c) is 1 + c, so that a column tells its cell; gene 0 is absent everywhere
     values = torch.arange(1.0, n_cells + 1).expand(6, -1).clone()
     present = torch.ones(6, n_cells, dtype=torch.bool)
     present[0] = False
     model = Recorder()
-    training = MaskedTraining(epochs, lr=1e-2, weight_decay=0, batch_size=4, mask_share=share, clip=clip)
+    training = MaskedTraining(steps, lr=1e-2, weight_decay=0, batch_size=4, mask_share=share, clip=clip)
     losses = training.fit(model, values, present, torch.zeros(1), generator=torch.Generator().manual_seed(0))
     return model, losses
 
 
-def test_batches_of_an_epoch():
-    model, losses = recorded(11, epochs=2)
-    assert len(losses) == 2
-    assert [values.shape for values, _ in model.calls] == [(6, 4)] * 4  # the three that fill no batch are left out
+def test_batches_of_passes_over_the_cells():
+    model, losses = recorded(11, steps=5)
+    assert len(losses) == 3  # two of two steps, and one that is cut off
+    assert [values.shape for values, _ in model.calls] == [(6, 4)] * 5  # the three that fill no batch are left out
     cells = [values.amax(dim=0).tolist() for values, _ in model.calls]  # no column is masked from top to bottom
     assert len({*cells[0], *cells[1]}) == 8
-    assert cells[:2] != cells[2:]
+    assert cells[:2] != cells[2:4]
     assert [values.shape for values, _ in recorded(3)[0].calls] == [(6, 3)]
     assert not model.training
 
 
 def test_what_is_masked_is_hidden_and_what_is_absent_does_not_count():
-    model, _ = recorded(40, epochs=3)
+    model, _ = recorded(40, steps=30)
     for values, wanted in model.calls:
         assert not wanted[0].any()
         assert (values[wanted] == 0).all()
@@ -315,7 +315,7 @@ def test_what_is_masked_is_hidden_and_what_is_absent_does_not_count():
     assert any((values[0] == 0).any() for values, _ in model.calls)
 
 
-def test_loss_of_an_epoch_and_clipping_by_value():
+def test_loss_of_a_pass_and_clipping_by_value():
     model, losses = recorded(4, clip=1e-3)
     values, wanted = model.calls[0]
     actual = values.amax(dim=0).expand(6, -1)[wanted]
@@ -331,7 +331,7 @@ def test_training_finds_structure():
     values = torch.from_numpy(standardize(expression))
     with seeded_rng(0):
         model = AxialTransformer(width=16, depth=2, heads=2)
-    training = MaskedTraining(60, lr=3e-3, weight_decay=0.01, batch_size=20, mask_share=0.15, clip=1e-3)
+    training = MaskedTraining(180, lr=3e-3, weight_decay=0.01, batch_size=20, mask_share=0.15, clip=1e-3)
     maps = torch.from_numpy(prior_maps(expression))
     losses = training.fit(
         model, values, torch.ones(12, 60, dtype=torch.bool), maps, generator=torch.Generator().manual_seed(0)
@@ -420,7 +420,7 @@ def test_the_forest_sees_corrected_and_bare_attention_of_the_pair(task, prepared
     ]
     np.testing.assert_array_equal(features.of(pairs), expected)
     train, _ = task.supervision()
-    forest = module._fitted_forest(0, features.of(train.pairs), train.labels, 5, None)
+    forest = module._fitted_forest(0, features.of(train.pairs), train.labels, 5)
     whole = features.scored_by(forest)
     monkeypatch.setattr(module, "BLOCK_PAIRS", 17)
     np.testing.assert_array_equal(features.scored_by(forest), whole)
@@ -435,16 +435,13 @@ def test_the_method_is_scikit_learn_on_the_believed_pairs(task, prepared):
     task = replace(task, prepared=prepared, seed=4)
     train, _ = task.supervision()
     x, y = module._PairFeatures(task, prepared).of(train.pairs), train.labels
-    probabilities = [
-        RandomForestClassifier(10, random_state=4 + i, class_weight="balanced").fit(x, y).predict_proba(x)[:, 1]
-        for i in range(10)
-    ]
+    probabilities = [RandomForestClassifier(10, random_state=4 + i).fit(x, y).predict_proba(x)[:, 1] for i in range(10)]
     kept = module.credible_labels(np.array(probabilities), y)
     assert 0 < kept.sum() < len(y)
-    forest = RandomForestClassifier(10, random_state=4, class_weight="balanced").fit(x[kept], y[kept])
+    forest = RandomForestClassifier(10, random_state=4).fit(x[kept], y[kept])
     np.testing.assert_allclose(run(task).at(train.pairs), forest.predict_proba(x)[:, 1], rtol=1e-6)
     plain = RandomForestClassifier(10, random_state=4).fit(x, y)
-    found = run(task, clean_labels=False, class_weight=None)
+    found = run(task, clean_labels=False)
     np.testing.assert_allclose(found.at(train.pairs), plain.predict_proba(x)[:, 1], rtol=1e-6)
     assert found.details["n_believed"] == len(y)
 
@@ -458,8 +455,8 @@ def test_attention_is_learned_without_labels(task, prepared):
         np.testing.assert_array_equal(again[name], values)
     # and it does not see them even if it looked
     seen = []
-    entry = replace(methods.get("grn_transformer"), prepare=lambda task, *, epochs=1: seen.append(task) or {})
-    entry.prepared(task, epochs=1)
+    entry = replace(methods.get("grn_transformer"), prepare=lambda task, *, steps=1: seen.append(task) or {})
+    entry.prepared(task, steps=1)
     assert seen[0].split is None
     assert seen[0].prior is None
 
@@ -492,7 +489,7 @@ def test_the_information_map_makes_a_difference(task, prepared):
 
 
 def test_untrained_attention_can_be_used_too(task):
-    scores = run(task, epochs=0, use_pidc=False, clean_labels=False)
+    scores = run(task, steps=0, use_pidc=False, clean_labels=False)
     assert scores.history["train_loss"] == []
 
 
@@ -516,12 +513,10 @@ def test_training_pairs_of_one_class_say_the_same_of_all(task, prepared, label):
 
 
 def test_errors(task, prepared):
-    with pytest.raises(ArgumentError, match=r"epochs >= 0; 0 < mask_share < 1; clip > 0"):
-        run(task, epochs=-1, mask_share=1.0, clip=0.0)
+    with pytest.raises(ArgumentError, match=r"steps >= 0; 0 < mask_share < 1; clip > 0"):
+        run(task, steps=-1, mask_share=1.0, clip=0.0)
     with pytest.raises(ArgumentError, match="width a multiple of heads and of 2"):
         run(task, width=10, heads=4)
-    with pytest.raises(ArgumentError, match=r"class_weight in \('balanced', None\)"):
-        run(task, class_weight="even")
     with pytest.raises(ArgumentError, match=r"more than max_genes=20, .*highly_variable"):
         run(task, max_genes=20)
     with pytest.raises(ArgumentError, match="prepared for other regulators"):
