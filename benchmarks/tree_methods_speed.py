@@ -64,9 +64,7 @@ def main() -> None:
         "grnboost2": ({}, boosting),
         "genie3": ({"n_trees": arguments.trees}, lambda x, y: forest(x, y, arguments.trees)),
     }
-    list(
-        sg.core.parallel_map(abs, range(arguments.jobs), n_jobs=arguments.jobs)
-    )
+    list(sg.core.parallel_map(abs, range(arguments.jobs), n_jobs=arguments.jobs))
     for name, (params, importance) in cases.items():
         ratios = []
         for _ in range(arguments.repeats):

@@ -160,7 +160,7 @@ def check_training(
     batch_size: int = 1,
     dropout: float = 0.0,
 ) -> None:
-    """Raise :class:`ArgumentError` where the settings of a training make no sense; those not given are taken as sound."""
+    """Raise :class:`ArgumentError` where settings of a training make no sense; those not given are sound."""
     rules = [
         ("epochs > 0", epochs > 0),
         ("lr > 0", lr > 0),
