@@ -20,7 +20,7 @@ def image_of(expression: np.ndarray, a: int, b: int, n_bins: int) -> np.ndarray:
 
 @pytest.fixture
 def expression() -> np.ndarray:
-    """Random genes, genes with many zeros, counts (ties), a constant gene, an empty one, and two values an ulp apart."""
+    """Random genes, genes with many zeros, counts (ties), a constant gene, an empty one, two values an ulp apart."""
     rng = np.random.default_rng(0)
     genes = [rng.gamma(2, size=70) for _ in range(4)]
     genes += [rng.gamma(2, size=70) * (rng.random(70) < 0.3) for _ in range(3)]
