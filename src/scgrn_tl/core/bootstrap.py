@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import ArgumentError
-from .metrics import check_ranking, per_regulator_metrics
+from .metrics import check_ranking
 
 if TYPE_CHECKING:
     from .random import RNGLike
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["paired_bootstrap", "resampled_metrics", "weighted_ranking"]
 
 BLOCK_VALUES = 2**21
-"""Weights held at a time: 16 MiB as float64, and a few arrays of that size beside it."""
+"""Counts held at a time: 16 MiB as float64, and a few arrays of that size beside it."""
 
 
 def paired_bootstrap(
@@ -108,18 +108,19 @@ def resampled_metrics(
     -------
     ``float64 (B,)`` each; NaN where what is counted has one class only.
     """
-    auroc, auprc = weighted_ranking(labels, scores, codes, times)
-    by_regulator = per_regulator_metrics(labels, scores, codes)
-    counts = times[:, by_regulator.index.to_numpy(dtype=np.int64)].astype(
-        np.float64
-    )  # (B, regulators with both classes)
+    n_resamples, n_regulators = times.shape
+    # The last rows count one regulator each: its own metrics.
+    auroc, auprc = weighted_ranking(labels, scores, codes, np.vstack([times, np.eye(n_regulators)]))
+    prevalence = np.bincount(codes, labels, n_regulators) / np.maximum(np.bincount(codes, minlength=n_regulators), 1)
+    both = np.isfinite(auroc[n_resamples:])  # regulators with both classes
+    counts = times[:, both].astype(np.float64)
     total = counts.sum(axis=1)
     total[total == 0] = np.nan
     return {
-        "auroc": auroc,
-        "auprc": auprc,
-        "tf_auroc": counts @ by_regulator["auroc"].to_numpy() / total,
-        "tf_auprc_ratio": counts @ by_regulator["auprc_ratio"].to_numpy() / total,
+        "auroc": auroc[:n_resamples],
+        "auprc": auprc[:n_resamples],
+        "tf_auroc": counts @ auroc[n_resamples:][both] / total,
+        "tf_auprc_ratio": counts @ (auprc[n_resamples:][both] / prevalence[both]) / total,
     }
 
 
@@ -142,23 +143,36 @@ def weighted_ranking(
     -------
     AUROC and average precision, ``float64 (B,)`` each; NaN where a class has no weight.
     """
+    times = times.astype(np.float64)
+    n_groups = times.shape[1]
     order = np.argsort(-scores, kind="stable")
     labels, codes = labels[order], codes[order]
-    ends = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)  # last pair of every run of equal scores
-    auroc, auprc = np.full(len(times), np.nan), np.full(len(times), np.nan)
-    step = max(1, BLOCK_VALUES // max(1, len(labels)))
-    for start in range(0, len(times), step):
-        block = slice(start, start + step)
-        weights = times[block][:, codes].astype(np.float64)  # (b, P)
-        true_positives = np.cumsum(weights * labels, axis=1)[:, ends]  # (b, thresholds)
-        false_positives = np.cumsum(weights * ~labels, axis=1)[:, ends]
-        positives, negatives = true_positives[:, -1], false_positives[:, -1]
-        both = (positives > 0) & (negatives > 0)
-        gained = np.diff(true_positives, axis=1, prepend=0)
+    starts = np.r_[0, np.flatnonzero(np.diff(scores[order]) != 0) + 1, len(labels)]  # of every run of equal scores
+    seen, seen_positives = np.zeros(n_groups), np.zeros(n_groups)  # pairs of each group ranked so far
+    above = np.zeros((n_groups, n_groups))  # [r, s]: how often a positive of s ranks above a negative of r
+    precision_sum = np.zeros(len(times))
+    step = max(1, BLOCK_VALUES // max(times.shape))
+    for first in range(0, len(starts) - 1, step):
+        edges = starts[first : first + step + 1]
+        pairs = slice(edges[0], edges[-1])
+        run = np.repeat(np.arange(len(edges) - 1), np.diff(edges))  # of each pair
+        place, area = run * n_groups + codes[pairs], (len(edges) - 1) * n_groups
+        counts = np.bincount(place, minlength=area).reshape(-1, n_groups)  # (runs, R)
+        positives = np.bincount(place[labels[pairs]], minlength=area).reshape(-1, n_groups)
+        ranked, ranked_positives = seen + counts.cumsum(axis=0), seen_positives + positives.cumsum(axis=0)
         # A run of ties is a straight line of the ROC curve: half of its own positives rank above its negatives.
-        below = np.diff(false_positives, axis=1, prepend=0) * (true_positives - gained / 2)
-        selected = true_positives + false_positives
-        precision = np.divide(true_positives, selected, out=np.zeros_like(selected), where=selected > 0)
-        auroc[block][both] = below.sum(axis=1)[both] / (positives * negatives)[both]
-        auprc[block][both] = (gained * precision).sum(axis=1)[both] / positives[both]
+        above += (counts - positives).T.astype(np.float64) @ (ranked_positives - positives / 2)
+        gaining = positives.any(axis=1)
+        selected = times @ ranked[gaining].T  # (B, runs with positives)
+        true_positives = times @ ranked_positives[gaining].T
+        precision = np.divide(true_positives, selected, out=true_positives, where=selected > 0)
+        precision_sum += np.einsum("bt,bt->b", precision, times @ positives[gaining].T.astype(np.float64))
+        seen, seen_positives = ranked[-1], ranked_positives[-1]
+    n_positives, n_negatives = times @ seen_positives, times @ (seen - seen_positives)
+    both = (n_positives > 0) & (n_negatives > 0)
+    auroc, auprc = np.full(len(times), np.nan), np.full(len(times), np.nan)
+    np.divide(
+        np.einsum("br,rs,bs->b", times, above, times, optimize=True), n_positives * n_negatives, out=auroc, where=both
+    )
+    np.divide(precision_sum, n_positives, out=auprc, where=both)
     return auroc, auprc

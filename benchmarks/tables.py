@@ -1,0 +1,125 @@
+"""The tables and figures of docs/benchmark.md, from the folders that ``scgrn-tl bench`` left.
+
+    python benchmarks/tables.py --results full --ablation ablation --out docs/_static
+
+Prints Markdown; the figures and a CSV file of every single run go to the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+
+import scgrn_tl as sg
+
+ROLES = {"method": "", "floor": " (floor)", "control": " (control)"}
+RUN_COLUMNS = (
+    "dataset", "method", "params", "split", "fold", "seed", "auroc", "auprc", "auprc_ratio", "epr", "tf_auroc",
+    "tf_auprc_ratio", "n_tfs", "precision_at_100", "brier", "ece", "prevalence", "n_pairs", "n_edges", "fit_seconds",
+    "cpu_seconds", "peak_memory_mb", "embed_seconds", "prepare_seconds", "error",
+)  # fmt: skip
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def quality(found: pd.DataFrame, datasets: list[str]) -> str:
+    """A row a method, ordered by mean AUROC; in each dataset's cell AUROC / AUPRC / per-TF AUROC."""
+    means = found.pivot_table(index=["role", "method"], columns=["metric", "dataset"], values="mean", sort=False)
+    order = means["auroc"].mean(axis=1).sort_values(ascending=False).index
+    rows = []
+    for role, method in order:
+        values = means.loc[(role, method)]
+        cells = [
+            " / ".join(f"{values[metric, name]:.3f}" for metric in ("auroc", "auprc", "tf_auroc")) for name in datasets
+        ]
+        rows.append([f"`{method}`{ROLES[role]}", *cells])
+    return markdown(["AUROC / AUPRC / per-TF AUROC", *datasets], rows)
+
+
+def differences(found: pd.DataFrame, datasets: list[str], metric: str) -> str:
+    """A row a method: its mean and t-interval over folds, and the bootstrap interval of what is above the floor."""
+    found = found[found["metric"] == metric]
+    rows = []
+    for (method, role), part in found.groupby(["method", "role"], sort=False):
+        cells = []
+        for name in datasets:
+            row = part[part["dataset"] == name].iloc[0]
+            cells.append(f"{row['mean']:.4f} ({row['low']:.4f} … {row['high']:.4f})")
+            cells.append(
+                "–"
+                if pd.isna(row["difference_low"])
+                else f"{row['difference_low']:+.4f} … {row['difference_high']:+.4f}"
+            )
+        rows.append([f"{method}{ROLES[role]}", *cells])
+    return markdown([metric.upper(), *(text for name in datasets for text in (name, "− floor"))], rows)
+
+
+def settings(params: str) -> str:
+    """What was set on a method, out of its row's JSON."""
+    about = json.loads(params)
+    kept = {
+        key: value
+        for key, value in about.items()
+        if key not in {"method", "use_rep"} and (key, value) != ("n_models", 1)
+    }
+    return ", ".join(f"`{key}={value!r}`" for key, value in kept.items()) or "defaults"
+
+
+def cost(table: pd.DataFrame, datasets: list[str]) -> str:
+    """A row a method: seconds of a fit on each dataset, and of what its fits share; memory; minutes of all its runs."""
+    rows = []
+    for (method, params), part in table.groupby(["method", "params"], sort=False):
+        # A method that does not learn runs once a dataset, and each of its rows says so.
+        once = part.drop_duplicates(["dataset", "seed"]) if not part["supervised"].iloc[0] else part
+        shared = part.drop_duplicates(["dataset", "seed"])[["dataset", "prepare_seconds", "embed_seconds"]]
+        shared = shared.assign(seconds=shared["prepare_seconds"] + shared["embed_seconds"])
+        minutes = (once["fit_seconds"].sum() + shared["seconds"].sum()) / 60
+        rows.append(
+            [
+                f"`{method}`",
+                settings(params),
+                *(f"{once.loc[once['dataset'] == name, 'fit_seconds'].mean():.3g}" for name in datasets),
+                " / ".join(f"{shared.loc[shared['dataset'] == name, 'seconds'].mean():.3g}" for name in datasets),
+                f"{part['peak_memory_mb'].max():,.0f}",
+                f"{minutes:.1f}",
+            ]
+        )
+    header = ["method", "settings", *(f"s a fit, {name}" for name in datasets), "s shared", "peak MB", "min in all"]
+    return markdown(header, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--ablation", type=Path)
+    parser.add_argument("--out", type=Path, default=Path())
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.results is not None:
+        table = sg.bm.read_results(arguments.results)
+        datasets = list(table["dataset"].unique())
+        for split in table["split"].unique():
+            part = table[table["split"] == split]
+            print(f"### Split: {split}\n\n{quality(sg.bm.summary(part, n_resamples=0), datasets)}")
+            axes = sg.pl.benchmark(part, highlight="sctransnet")
+            axes.flat[0].figure.savefig(arguments.out / f"benchmark_{split}.png", dpi=150, bbox_inches="tight")
+        print(f"### Cost\n\n{cost(table, datasets)}")
+        if (failed := table[table["error"] != ""]).size:
+            print(failed[["dataset", "method", "split", "fold", "error"]].to_string())
+        table[list(RUN_COLUMNS)].round(5).to_csv(arguments.out / "benchmark_runs.csv", index=False)
+    if arguments.ablation is not None:
+        table = sg.bm.read_results(arguments.ablation)
+        found = sg.bm.summary(table)
+        for metric in ("auroc", "auprc"):
+            print(differences(found, list(table["dataset"].unique()), metric))
+        sg.pl.ablation(table).figure.savefig(arguments.out / "ablation.png", dpi=150, bbox_inches="tight")
+
+
+if __name__ == "__main__":
+    main()
