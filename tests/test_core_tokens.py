@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 
@@ -103,7 +104,16 @@ def test_auto_takes_whole_numbers_as_counts_and_says_so(caplog):
         assert "taken as counts" in caplog.text
         assert needs_normalization("auto", FRACTIONS) is False
     assert "largest value 3.5" in caplog.text
-    assert "normalize=True" in caplog.text
+    assert "Run `sc.pp.log1p` first" not in caplog.text
+
+
+def test_values_that_no_logarithm_reaches_are_warned_of(caplog):
+    linear = dataclasses.replace(FRACTIONS, maximum=277.5)
+    with caplog.at_level(logging.WARNING, logger="scgrn_tl"):
+        assert needs_normalization("auto", FRACTIONS) is False
+        assert not caplog.text
+        assert needs_normalization("auto", linear) is False
+    assert "its largest value, 278, is more than logarithms of counts reach. Run `sc.pp.log1p` first" in caplog.text
 
 
 @pytest.mark.parametrize("summary", [WHOLE, FRACTIONS])

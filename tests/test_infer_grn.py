@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import anndata
@@ -182,15 +183,24 @@ def test_pseudotime_comes_from_obs(adata, ordered):
     assert list(adata.uns["grn"]["params"]["pseudotime"]) == ["dpt_pseudotime", "lineage"]
 
 
+def test_ordered_categories_are_a_pseudotime(adata, ordered):
+    stages = np.resize(["late", "early", None], adata.n_obs)
+    adata.obs["stage"] = pd.Categorical(stages, categories=["early", "late"], ordered=True)
+    sg.tl.infer_grn(adata, method="ordered", pseudotime="stage")
+    np.testing.assert_array_equal(ordered[-1][:3, 0], [1, 0, np.nan])
+
+
 def test_pseudotime_that_cannot_be_used(adata, ordered):
     adata.obs["text"] = "early"
     adata.obs["same"] = 1.0
+    adata.obs["nothing"] = np.nan
     adata.obs["negative"] = np.linspace(-1, 1, adata.n_obs)
     for column, error, message in (
         ("nope", MissingKeyError, r"Did not find \.obs\['nope'\].*sc\.tl\.dpt"),
-        ("text", ArgumentError, "Pseudotime is numbers"),
-        ("same", ArgumentError, "differs between its cells"),
-        ("negative", ArgumentError, "not negative"),
+        ("text", ArgumentError, r"\.obs\['text'\] is neither"),
+        ("same", ArgumentError, "lineage 1 is the same in all its cells"),
+        ("negative", ArgumentError, "lineage 1 is negative somewhere"),
+        ("nothing", ArgumentError, "lineage 1 has a value in fewer than two cells"),
     ):
         with pytest.raises(error, match=message):
             sg.tl.infer_grn(adata, method="ordered", pseudotime=column)
@@ -213,7 +223,12 @@ def test_pseudotime_that_cannot_be_used(adata, ordered):
         ({"n_tres": 7}, ArgumentError, "has no parameter 'n_tres'.*Did you mean 'n_trees'"),
         ({"n_trees": 0}, ArgumentError, "n_trees >= 1"),
         ({"n_jobs": 0}, ArgumentError, "n_jobs is a whole number"),
-        ({"tf_names": ["NOT_THERE"]}, GeneOverlapError, "None of the 1 TF names"),
+        ({"tf_names": ["NOT_THERE"]}, GeneOverlapError, r"None of the 1 TF names \('NOT_THERE'\)"),
+        ({"tf_names": ["tf01"]}, GeneOverlapError, "1 of them differ only in case, such as 'tf01' and 'TF01'"),
+        ({"tf_names": []}, ArgumentError, "There are no TF names"),
+        ({"tf_names": np.array([True, False])}, ArgumentError, "not a mask"),
+        ({"n_trees": 5.5}, ArgumentError, "n_trees is a whole number, not 5.5"),
+        ({"learning_rate": "slow"}, ArgumentError, "learning_rate is a number, not 'slow'"),
         ({"layer": "nope"}, MissingKeyError, "nope"),
         ({"key_added": "a/b"}, ArgumentError, "key_added"),
         ({"max_edges": 0}, ArgumentError, "max_edges"),
@@ -225,6 +240,14 @@ def test_arguments_that_cannot_be_used(adata, arguments, error, message):
         sg.tl.infer_grn(adata, **arguments)
     assert not adata.varp
     assert "grn" not in adata.uns
+
+
+def test_tf_names_that_are_missing_are_told_of(adata, caplog):
+    with caplog.at_level(logging.WARNING, logger="scgrn_tl"):
+        sg.tl.infer_grn(adata, method="pearson", tf_names=[*tfs(adata), "NOT_THERE"])
+        assert "TF names are not among the genes: 'NOT_THERE'" in caplog.text
+        sg.tl.infer_grn(adata, method="pearson", tf_names=[*tfs(adata), "tf02x", "g0001"])
+    assert "1 TF names are not among the genes but for their case: 'g0001' ('G0001')" in caplog.text
 
 
 def test_fit_grn_names_the_way_for_methods_without_a_prior(adata):

@@ -131,3 +131,44 @@ def test_a_script_without_a_guard_runs_once(tmp_path, as_module):
     call = [sys.executable, "-m", "unguarded"] if as_module else [sys.executable, str(script)]
     done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.stdout.splitlines() == ["script runs __main__", "[42]", "True"], done.stderr
+
+
+def test_a_parent_that_is_killed_leaves_no_process_behind(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import os, time
+            from scgrn_tl.bm._isolation import run_isolated
+
+            def sleep(path):
+                with open(path + ".part", "w") as file:
+                    file.write(str(os.getpid()))
+                os.rename(path + ".part", path)
+                time.sleep(300)
+
+            list(run_isolated(sleep, [("pid",)]))
+            """
+        )
+    )
+    parent = subprocess.Popen([sys.executable, str(script)], cwd=tmp_path)
+    assert wait_until((tmp_path / "pid").exists)
+    parent.kill()
+    parent.wait()
+    child = int((tmp_path / "pid").read_text())
+    assert wait_until(lambda: not is_alive(child))
+
+
+def wait_until(holds, seconds=60):
+    end = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.1)
+    return holds()
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

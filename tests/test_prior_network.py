@@ -112,13 +112,14 @@ def test_what_is_dropped_is_counted_and_logged(caplog):
     assert names_of(network) == set(EDGES)
     assert network.report == {
         "edges_given": 19,
+        "unnamed": 1,
         "unknown_regulator": 2,
-        "unknown_target": 3,
+        "unknown_target": 2,
         "self_loops": 1,
         "duplicates": 2,
         "conflicting_signs": 0,
     }
-    told = "12 edges of 2 regulators over 20 genes (of what was given: 19 edges given, 2 unknown regulator"
+    told = "12 edges of 2 regulators over 20 genes (of what was given: 19 edges given, 1 unnamed, 2 unknown regulator"
     assert told in network.describe()
     assert told in repr(network)
     assert told in caplog.text
@@ -266,8 +267,20 @@ def test_too_few_edges_or_regulators():
 
 def test_names_of_another_kind_are_told_apart():
     table = frame([(f"ENSG{i:011d}", f"ENSG{i + 1:011d}") for i in range(30)])
-    with pytest.raises(PriorError, match=r"look like Ensembl gene ids \(such as 'ENSG00000000000'\)"):
+    with pytest.raises(PriorError, match=r"such as 'ENSG00000000000', .*look like Ensembl gene ids, "):
         PriorNetwork.from_any(table, GENES)
+
+
+def test_names_in_another_case_are_told_of(caplog):
+    lower = frame([(source.lower(), target) for source, target in EDGES])
+    with pytest.raises(PriorError, match="differ only in case, such as 'g0' and 'G0'"):
+        PriorNetwork.from_any(lower, GENES)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="scgrn_tl"):
+        PriorNetwork.from_any(frame(), GENES)
+        assert not caplog.text
+        PriorNetwork.from_any(frame([*EDGES, ("g1", "G2"), ("G1", "g3")]), GENES)
+    assert "2 names of the prior are not among the genes but for their case, such as 'g1' ('G1')" in caplog.text
 
 
 def test_matrices_of_another_shape_and_graphs_without_direction():

@@ -338,6 +338,7 @@ def test_what_is_dropped_from_a_prior_is_counted(world: World, caplog: pytest.Lo
         [
             ("NOT_THERE", "HBB", 1),
             ("GATA1", "NOT_THERE", 1),
+            (None, "HBB", 1),
             ("GATA1", "Hbb", 1),
             ("GATA1", "GATA1", 1),  # loop
             (first["source"], first["target"], 1),  # duplicate
@@ -352,6 +353,7 @@ def test_what_is_dropped_from_a_prior_is_counted(world: World, caplog: pytest.Lo
     pd.testing.assert_frame_equal(given, before)
     counts = {
         "edges_given": len(given),
+        "unnamed": 1,
         "unknown_regulator": 1,
         "unknown_target": 2,
         "self_loops": 1,

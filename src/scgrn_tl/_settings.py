@@ -55,6 +55,12 @@ class Settings:
     _mirror: Path | None = field(default=None, repr=False)
     _verbosity: str = field(default="warning", repr=False)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not hasattr(type(self), name):
+            msg = f"There is no setting {name!r}."
+            raise AttributeError(msg)
+        super().__setattr__(name, value)
+
     @property
     def cache_dir(self) -> Path:
         """Folder of downloaded files (``SCGRN_TL_CACHE``, else the operating system's cache folder)."""
@@ -104,11 +110,6 @@ class Settings:
         level, handlers = LOGGER.level, list(LOGGER.handlers)
         try:
             for name, value in changes.items():
-                if not isinstance(getattr(type(self), name, None), property) and name not in {
-                    f.name for f in fields(self)
-                }:
-                    msg = f"There is no setting {name!r}."
-                    raise AttributeError(msg)
                 setattr(self, name, value)
             yield self
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 import time
 import traceback
 from contextlib import contextmanager
@@ -146,6 +147,7 @@ def _collect(receiver: Connection, process: BaseProcess, *, late: bool, timeout:
 
 def _run(payload: bytes, sender: Connection) -> None:
     """What the new process does."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     import cloudpickle
     from threadpoolctl import threadpool_limits
@@ -168,6 +170,14 @@ def _run(payload: bytes, sender: Connection) -> None:
     )
     sender.send_bytes(cloudpickle.dumps(outcome))  # its value too may be of a class in a notebook
     sender.close()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that asked for it is gone, however that was ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _adopt(of_parent: Settings) -> None:

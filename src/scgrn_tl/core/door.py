@@ -10,21 +10,25 @@ import numpy as np
 from scipy import sparse
 
 from .errors import ArgumentError, GeneOverlapError, MissingKeyError
-from .genes import check_unique_genes, identifier_kind
+from .genes import check_unique_genes, mismatch_hint, same_but_case
 from .matrix import expression_matrix, iter_cells, summarize_expression
+from .split import EdgeSplit
 from .task import GRNTask
 from .tokens import log_normalize, needs_normalization
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import pandas as pd
     from anndata import AnnData
     from mudata import MuData
 
     from .network import PriorNetwork
-    from .split import EdgeSplit
 
 LOGGER = logging.getLogger(__name__)
+
+SHORT_LIST = 100
+"""Names that somebody may have typed; of a catalogue many are always missing."""
 
 __all__ = ["gene_indices", "genes_by_cells", "make_task", "open_anndata", "read_embedding"]
 
@@ -84,20 +88,37 @@ def gene_indices(names: Iterable[str], genes: Iterable[str], *, what: str = "gen
     ------
     GeneOverlapError
         If none is; ``what`` says in the message what the names were.
+    ArgumentError
+        If there are no names, or a mask in their place.
     """
-    names = [names] if isinstance(names, str) else [str(name) for name in names]
+    given = [names] if isinstance(names, str) else list(names)
+    if not given:
+        msg = f"There are no {what}: the list is empty."
+        raise ArgumentError(msg)
+    if all(isinstance(name, (bool, np.bool_)) for name in given):
+        msg = f"The {what} are names, not a mask: give `adata.var_names[mask]`."
+        raise ArgumentError(msg)
+    wanted = list(dict.fromkeys(map(str, given)))
     position = {gene: number for number, gene in enumerate(genes)}
-    found = np.unique(np.array([position[name] for name in names if name in position], dtype=np.int64))
+    found = np.unique(np.array([position[name] for name in wanted if name in position], dtype=np.int64))
     if not len(found):
-        shown = ", ".join(map(repr, names[:3]))
         msg = (
-            f"None of the {len(names)} {what} ({shown}, …) is among the data's {len(position)} genes "
-            f"({', '.join(map(repr, list(position)[:3]))}, …). The {what} look like {identifier_kind(names)}, the "
-            f"data's like {identifier_kind(position)}."
+            f"None of the {len(wanted)} {what} ({_shorten(wanted)}) is among the data's {len(position)} genes "
+            f"({_shorten(list(position))}). {mismatch_hint(wanted, list(position), what=what)}"
         )
-        raise GeneOverlapError(msg)
-    LOGGER.info("%d of %d %s are among the genes.", len(found), len(set(names)), what)
+        raise GeneOverlapError(msg.rstrip())
+    missing = [name for name in wanted if name not in position]
+    if cased := same_but_case(missing, position):
+        shown = ", ".join(f"{name!r} ({gene!r})" for name, gene in list(cased.items())[:3])
+        LOGGER.warning("%d %s are not among the genes but for their case: %s.", len(cased), what, shown)
+    elif missing and len(wanted) <= SHORT_LIST:
+        LOGGER.warning("%d of %d %s are not among the genes: %s.", len(missing), len(wanted), what, _shorten(missing))
+    LOGGER.info("%d of %d %s are among the genes.", len(found), len(wanted), what)
     return found
+
+
+def _shorten(names: list[str], limit: int = 3) -> str:
+    return ", ".join(map(repr, names[:limit])) + (", …" if len(names) > limit else "")
 
 
 def read_embedding(adata: AnnData, key: str) -> np.ndarray:
@@ -119,12 +140,14 @@ def read_embedding(adata: AnnData, key: str) -> np.ndarray:
 def read_pseudotime(adata: AnnData, columns: Sequence[str]) -> np.ndarray:
     """The ``columns`` of ``adata.obs`` as ``float64 (N, L)``, one a lineage; NaN where a value is not finite.
 
+    Of an ordered categorical, its places in the order.
+
     Raises
     ------
     MissingKeyError
         If a column is not there.
     ArgumentError
-        If a column is not of numbers.
+        If a column is neither of numbers nor ordered.
     """
     missing = [column for column in columns if column not in adata.obs]
     if missing:
@@ -133,11 +156,17 @@ def read_pseudotime(adata: AnnData, columns: Sequence[str]) -> np.ndarray:
             f"name another column by `pseudotime=`. Columns of .obs: {sorted(map(str, adata.obs))}."
         )
         raise MissingKeyError(msg)
+    return np.column_stack([_times(adata.obs[column], str(column)) for column in columns])
+
+
+def _times(column: pd.Series, name: str) -> np.ndarray:
+    if getattr(column.dtype, "ordered", False):
+        column = column.cat.codes.where(column.notna())
     try:
-        values = np.column_stack([adata.obs[column].to_numpy(dtype=np.float64) for column in columns])
-    except (TypeError, ValueError) as error:
-        msg = f"Pseudotime is numbers, but .obs[{list(columns)}] are not: {error}"
-        raise ArgumentError(msg) from error
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        msg = f"Pseudotime is numbers or an ordered categorical; .obs[{name!r}] is neither."
+        raise ArgumentError(msg) from None
     return np.where(np.isfinite(values), values, np.nan)
 
 
@@ -190,6 +219,9 @@ def make_task(
             raise ArgumentError(msg)
         regulators.append(prior.regulators)
     if split is not None:
+        if not isinstance(split, EdgeSplit):
+            msg = f"split is an EdgeSplit, such as `sg.bm.split_edges` makes; not a {type(split).__name__}."
+            raise ArgumentError(msg)
         split.check_genes(genes)
         regulators.append(split.regulators)
     return GRNTask(

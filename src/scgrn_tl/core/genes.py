@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["GeneAlignment", "GeneVocabulary", "check_unique_genes", "identifier_kind"]
+__all__ = ["GeneAlignment", "GeneVocabulary", "check_unique_genes", "identifier_kind", "mismatch_hint", "same_but_case"]
 
 _ENSEMBL = re.compile(r"^ENS[A-Z]*G\d{6,}(\.\d+)?$")
 _MOUSE_LIKE = re.compile(r"^[A-Z][a-z0-9\-]*[a-z][a-z0-9\-]*$")
@@ -50,6 +50,37 @@ def identifier_kind(names: Iterable[str]) -> str:
     if sum(bool(_MOUSE_LIKE.match(name)) for name in names) > share:
         return "mouse gene symbols"
     return "gene symbols of another annotation or organism"
+
+
+def same_but_case(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Those of ``names`` that are not ``known`` but would be in another case, and what they are known as."""
+    known = list(known)
+    exact, folded = set(known), {name.casefold(): name for name in known}
+    return {name: folded[name.casefold()] for name in names if name not in exact and name.casefold() in folded}
+
+
+def mismatch_hint(names: Sequence[str], known: Sequence[str], *, what: str) -> str:
+    """Why ``names`` may not be among ``known``, as a sentence; empty where nothing can be told.
+
+    Parameters
+    ----------
+    names
+        Names that did not match.
+    known
+        Names of the data's genes.
+    what
+        What ``names`` are, after "The".
+    """
+    if cased := same_but_case(names, known):
+        one, other = next(iter(cased.items()))
+        return (
+            f"{len(cased):,} of them differ only in case, such as {one!r} and {other!r}: bring both to one, for "
+            "instance with `str.upper`."
+        )
+    kinds = identifier_kind(names), identifier_kind(known)
+    if kinds[0] == kinds[1]:
+        return ""
+    return f"The {what} look like {kinds[0]}, the data's like {kinds[1]}: bring both to one kind."
 
 
 def _remedy(names: Sequence[str], known: frozenset[str], var: pd.DataFrame | None) -> str:

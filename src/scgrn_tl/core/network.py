@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import sparse
 
 from .errors import PriorError
-from .genes import check_unique_genes, identifier_kind
+from .genes import check_unique_genes, mismatch_hint, same_but_case
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -238,18 +238,30 @@ class PriorNetwork:
             )
             raise PriorError(msg)
         index = pd.Index(genes)
-        source = index.get_indexer(frame[source_column].astype(str))
-        target = index.get_indexer(frame[target_column].astype(str))
+        named = frame[[source_column, target_column]].notna().all(axis=1).to_numpy()
+        source = np.where(named, index.get_indexer(frame[source_column].astype(str)), -1)
+        target = np.where(named, index.get_indexer(frame[target_column].astype(str)), -1)
         weight, sign = _weights_and_signs(frame, columns)
         known = (source >= 0) & (target >= 0)
         loops = known & (source == target)
         usable = known & ~loops
         report = {
             "edges_given": len(frame),
-            "unknown_regulator": int((source < 0).sum()),
-            "unknown_target": int((target < 0).sum()),
+            "unnamed": int((~named).sum()),
+            "unknown_regulator": int((named & (source < 0)).sum()),
+            "unknown_target": int((named & (target < 0)).sum()),
             "self_loops": int(loops.sum()),
         }
+        unknown = [frame[column][named & (at < 0)] for column, at in ((source_column, source), (target_column, target))]
+        if cased := same_but_case(pd.concat(unknown).astype(str).unique(), genes):
+            one, other = next(iter(cased.items()))
+            LOGGER.warning(
+                "%d names of the prior are not among the genes but for their case, such as %r (%r); their edges are "
+                "left out.",
+                len(cased),
+                one,
+                other,
+            )
         edges = pd.DataFrame(
             {"source": source[usable], "target": target[usable], "weight": weight[usable], "sign": sign[usable]}
         )
@@ -281,9 +293,9 @@ class PriorNetwork:
             return
         kinds = ""
         if given_sources:
+            hint = mismatch_hint(given_sources, self.genes, what="prior's names")
             kinds = (
-                f" The prior's names look like {identifier_kind(given_sources)} (such as {given_sources[0]!r}), "
-                f"the data's like {identifier_kind(self.genes)} (such as {self.genes[0]!r}): bring both to one kind."
+                f" The prior has regulators such as {given_sources[0]!r}, the data {self.genes[0]!r}. {hint}".rstrip()
             )
         msg = (
             f"Of the prior {self.describe()} are left; at least {min_edges} edges and {min_regulators} regulators "

@@ -120,10 +120,16 @@ def _lineages(pseudotime: np.ndarray, n_cells: int) -> np.ndarray:
     if values.ndim != 2 or len(values) != n_cells:
         msg = f"pseudotime is cells × lineages: got shape {values.shape} for {n_cells} cells."
         raise ArgumentError(msg)
-    for lineage in values.T:
+    for number, lineage in enumerate(values.T, start=1):
         known = lineage[~np.isnan(lineage)]
-        if len(known) < 2 or not np.isfinite(known).all() or known.min() < 0 or known.max() == known.min():
-            msg = "A lineage's pseudotime is finite and not negative, NaN outside it, and differs between its cells."
+        problems = {
+            "has a value in fewer than two cells": len(known) < 2,
+            "is infinite somewhere": not np.isfinite(known).all(),
+            "is negative somewhere": bool((known < 0).any()),
+            "is the same in all its cells": len(np.unique(known)) == 1,
+        }
+        if found := [problem for problem, holds in problems.items() if holds]:
+            msg = f"The pseudotime of lineage {number} {found[0]}."
             raise ArgumentError(msg)
     return values
 

@@ -30,6 +30,8 @@ LOGGER = logging.getLogger(__name__)
 
 N_BINS = 6
 """Expression bins 0…5."""
+LARGEST_LOG = 30
+"""No count has a larger natural or binary logarithm."""
 MASK_TOKEN = 6
 N_TOKENS = 7
 
@@ -50,11 +52,16 @@ def needs_normalization(normalize: Normalize, summary: ExpressionSummary) -> boo
     if summary.is_counts:
         LOGGER.info("Whole-number expression: taken as counts and normalised to log2(1 + 10⁴·count/total).")
         return True
-    LOGGER.info(
-        "Expression is not whole numbers (largest value %.3g): taken as log-normalised already. "
-        "Pass normalize=True if these are counts.",
-        summary.maximum,
-    )
+    if summary.maximum > LARGEST_LOG:
+        LOGGER.warning(
+            "Expression is not whole numbers, and taken as log-normalised; but its largest value, %.3g, is more than "
+            "logarithms of counts reach. Run `sc.pp.log1p` first, or hand over counts.",
+            summary.maximum,
+        )
+    else:
+        LOGGER.info(
+            "Expression is not whole numbers (largest value %.3g): taken as log-normalised already.", summary.maximum
+        )
     return False
 
 

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
@@ -108,6 +109,9 @@ class Method:
             takes = f"takes {', '.join(accepted)}" if accepted else "takes no parameters"
             msg = f"Method {self.name!r} has no parameter {given}; it {takes}.{_did_you_mean(unknown[0], accepted)}"
             raise ArgumentError(msg)
+        annotations = inspect.get_annotations(self.func)
+        for name, value in params.items():
+            _check_kind(name, value, annotations.get(name))
         if self.check is not None:
             self.check(**params)
 
@@ -179,8 +183,10 @@ class Method:
         scores = self.func(task, **params)
         expected = (len(task.regulators), task.n_genes)
         if not isinstance(scores, GRNScores) or not np.array_equal(scores.regulators, task.regulators):
+            found = "GRNScores of others" if isinstance(scores, GRNScores) else f"a {type(scores).__name__}"
             msg = (
-                f"Method {self.name!r} has to return GRNScores of the task's {expected[0]} regulators, in their order."
+                f"Method {self.name!r} has to return GRNScores of the task's {expected[0]} regulators, in their order; "
+                f"it returned {found}."
             )
             raise ArgumentError(msg)
         if scores.matrix.shape != expected:
@@ -357,6 +363,20 @@ def _origin(func: Callable[..., Any]) -> str:
 def _did_you_mean(given: str, known: Iterable[str] | Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(given, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _check_kind(name: str, value: Any, annotation: Any) -> None:
+    """Raise where a parameter that is annotated as ``int``, ``float`` or ``bool`` alone is given something else."""
+    is_bool = isinstance(value, (bool, np.bool_))
+    kinds = {
+        "int": ("a whole number", isinstance(value, Integral) and not is_bool),
+        "float": ("a number", isinstance(value, Real) and not is_bool),
+        "bool": ("True or False", is_bool),
+    }
+    kind, sound = kinds.get(getattr(annotation, "__name__", annotation), ("", True))
+    if not sound:
+        msg = f"{name} is {kind}, not {value!r}."
+        raise ArgumentError(msg)
 
 
 def _check_signature(name: str, func: Callable[..., Any]) -> None:

@@ -162,12 +162,12 @@ def check_training(
 ) -> None:
     """Raise :class:`ArgumentError` where settings of a training make no sense; those not given are sound."""
     rules = [
-        ("epochs > 0", epochs > 0),
-        ("lr > 0", lr > 0),
-        ("patience > 0", patience > 0),
-        ("batch_size > 0", batch_size > 0),
-        ("0 <= dropout < 1", 0 <= dropout < 1),
-        (f"select in {get_args(Selection)}", select in get_args(Selection)),
+        (f"epochs > 0, not {epochs!r}", epochs > 0),
+        (f"lr > 0, not {lr!r}", lr > 0),
+        (f"patience > 0, not {patience!r}", patience > 0),
+        (f"batch_size > 0, not {batch_size!r}", batch_size > 0),
+        (f"0 <= dropout < 1, not {dropout!r}", 0 <= dropout < 1),
+        (f"select in {get_args(Selection)}, not {select!r}", select in get_args(Selection)),
     ]
     if broken := [rule for rule, holds in rules if not holds]:
         msg = f"A training has to satisfy: {'; '.join(broken)}."

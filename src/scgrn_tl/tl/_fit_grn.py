@@ -78,9 +78,10 @@ def fit_grn(
         A supervised method of :func:`scgrn_tl.methods.show`.
     use_rep
         Key of the gene embedding in ``varm``. If ``"scbert"`` is not there yet, :func:`scbert_embed` is run first with
-        its defaults, and its results are stored too. ``None`` does without an embedding.
+        its defaults, and its results are stored too. ``None`` does without an embedding. Only read by methods of
+        which :func:`scgrn_tl.methods.show` says ``uses_embedding``.
     layer
-        Layer of the expression; ``X`` if ``None``.
+        Layer of the expression; ``X`` if ``None``. Whole numbers are counts, and normalised and logged on the way.
     tf_names
         Further regulators to score, besides those that have an edge in the prior.
     split
@@ -165,6 +166,9 @@ def fit_grn(
             f"method={method!r})`. Methods that learn: {', '.join(methods.names(supervised=True))}."
         )
         raise ArgumentError(msg)
+    if use_rep not in {None, "scbert"} and not entry.uses_embedding:
+        msg = f"Method {method!r} reads no gene embedding: leave use_rep at its default, and not at {use_rep!r}."
+        raise ArgumentError(msg)
     params = _method_parameters(entry, {"epochs": epochs, "lr": lr}, method_params)
     entry.check_parameters(params, n_models=n_models)
     check_key("key_added", key_added)
@@ -232,7 +236,10 @@ def _method_parameters(entry: Method, shared: dict[str, Any], own: dict[str, Any
     """What to hand to the method: its own parameters, and those shared ones that were given."""
     given = {name: value for name, value in shared.items() if value is not None}
     if strange := [name for name in given if name not in entry.parameters]:
-        msg = f"Method {entry.name!r} takes no {', '.join(strange)}; leave it at its default."
+        msg = (
+            f"Method {entry.name!r} takes no {', '.join(strange)}; leave it at its default. Its own parameters are "
+            f"{', '.join(entry.parameters) or 'none'}."
+        )
         raise ArgumentError(msg)
     return given | own
 

@@ -57,10 +57,11 @@ def infer_grn(
         Regulators to score, such as :func:`scgrn_tl.datasets.tf_names`; those that the data do not have are left out.
         Every gene if ``None``, which is slow on many genes, and rarely what is wanted.
     layer
-        Layer of the expression; ``X`` if ``None``.
+        Layer of the expression; ``X`` if ``None``. Whole numbers are counts, and normalised and logged on the way.
     pseudotime
-        Column of ``obs``, or several, one for each lineage, for methods that need one (``"scode"``). If ``None``, those
-        take ``"dpt_pseudotime"``, which :func:`scanpy.tl.dpt` writes. A cell without a finite value is on no lineage.
+        Column of ``obs``, of numbers or an ordered categorical, for methods that need one (``"scode"``); or several,
+        one for each lineage: ``["lineage1", "lineage2"]``. If ``None``, those methods take ``"dpt_pseudotime"``, which
+        :func:`scanpy.tl.dpt` writes. A cell without a finite value is on no lineage.
     n_models
         Runs from different seeds whose scores are averaged; their spread is stored. For methods that are not
         deterministic, GRNBoost2 above all.
