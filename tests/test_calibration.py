@@ -47,6 +47,14 @@ def test_ranks_stay_even_where_scores_mislead():
     assert misleading(np.array([-5.0, 5.0])).mean() == pytest.approx(labels.mean(), abs=0.05)
 
 
+def test_the_unit_of_scores_makes_no_difference():
+    scores, labels = draw(500)
+    for values in (scores, -scores):
+        expected = PlattScaling.fit(values, labels)(values)
+        for unit in (1e-4, 1e4):
+            np.testing.assert_allclose(PlattScaling.fit(unit * values, labels)(unit * values), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("value", [True, False])
 def test_one_class_is_an_error(value):
     with pytest.raises(ArgumentError, match="one class"):

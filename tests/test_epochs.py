@@ -111,6 +111,8 @@ def test_an_epoch_that_diverged_is_never_kept():
     )
     made.run()
     assert made.best_epoch == int(module.epoch) == 1
+    assert {len(values) for values in made.history.values()} == {4}
+    assert np.isnan(made.history["validation_auroc"][1:]).all()
 
 
 def test_descend_is_gradient_descent_and_weighs_batches_by_size():

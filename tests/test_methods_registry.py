@@ -185,6 +185,33 @@ def test_what_knows_no_label_is_prepared_apart_and_can_be_given_again(task):
     assert methods.get("pearson").prepared(task) == {}
 
 
+def test_every_model_has_a_preparation_of_its_own(task):
+    def prepare(task):
+        return {"drawn": np.random.default_rng(task.seed).random(task.n_genes)}
+
+    def toy(task):
+        """What was prepared."""
+        return GRNScores(task.regulators, np.tile(task.prepared["drawn"], (len(task.regulators), 1)))
+
+    register(toy, stochastic=True, prepare=prepare)
+    entry = methods.get("toy")
+    shared = replace(task, prepared=entry.prepared(task))
+    np.testing.assert_array_equal(entry.run(shared, n_models=3).matrix, entry.run(task, n_models=3).matrix)
+    assert entry.run(shared, n_models=3).std.min() > 0.01
+
+
+def test_training_pairs_without_edges_teach_nothing(task):
+    part = LabeledPairs(np.array([[0, 1], [2, 1]]), np.zeros(2))
+    supervised = replace(task, split=EdgeSplit(part, LabeledPairs.empty(), LabeledPairs.empty()))
+    for name in methods.names(supervised=True):
+        entry = methods.get(name)
+        if entry.role == "floor":
+            assert np.isfinite(entry.run(supervised).matrix).all()
+        else:
+            with pytest.raises(SplitError, match=f"'{name}' learns from edges, and the 2 training pairs are all non-"):
+                entry.run(supervised)
+
+
 def test_a_pseudotime_that_is_asked_for_has_to_be_there(task):
     register(constant, uses_pseudotime=True)
     with pytest.raises(MissingKeyError, match="needs the cells' pseudotime"):

@@ -57,6 +57,12 @@ def test_grnboost2_is_the_plain_loop_bit_for_bit(task):
     assert scores.matrix.max() > 1
 
 
+@pytest.mark.parametrize(("name", "params"), [("genie3", {"n_trees": 5}), ("grnboost2", {"n_trees": 30})])
+def test_a_share_of_one_is_all_regulators_and_not_one(task, name, params):
+    whole, share = (methods.get(name).run(task, max_features=value, **params).matrix for value in (1, 1.0))
+    np.testing.assert_array_equal(whole, share)
+
+
 def test_genie3_is_the_plain_loop_bit_for_bit(task):
     def forest(x, y):
         model = RandomForestRegressor(n_estimators=60, max_features="sqrt", n_jobs=1, random_state=7)

@@ -45,7 +45,8 @@ class Settings:
         Show progress bars over long loops.
     n_jobs
         Processes for work that divides into independent parts, as :class:`joblib.Parallel` counts them (``-1``: one a
-        core). ``None`` leaves it to :func:`joblib.parallel_config` where that is in force, and else takes every core.
+        core). ``None`` leaves it to :func:`joblib.parallel_config` where that asks for more than one, and else takes
+        every core.
     """
 
     device: str = "auto"

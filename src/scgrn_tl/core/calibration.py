@@ -20,6 +20,7 @@ __all__ = ["PlattScaling", "calibrate"]
 LOGGER = logging.getLogger(__name__)
 
 _LEAST_SLOPE = 1e-3
+"""Of scores of spread 1."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,12 @@ class PlattScaling:
             np.repeat([True, False], len(labels)),
             sample_weight=np.concatenate([target, 1 - target]),
         )
-        slope = float(fitted.coef_[0, 0]) / spread
-        intercept = float(fitted.intercept_[0]) - slope * center
-        if slope < _LEAST_SLOPE:
+        steepness, level = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+        if steepness < _LEAST_SLOPE:
             LOGGER.warning("Scores do not separate the validation edges; probabilities say little beyond prevalence.")
-            slope = _LEAST_SLOPE
-            intercept = float(logit(labels.mean())) - slope * center
-        return cls(slope, intercept)
+            steepness, level = _LEAST_SLOPE, float(logit(labels.mean()))
+        slope = steepness / spread
+        return cls(slope, level - slope * center)
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """Probabilities ``float32`` of scores of any shape."""
@@ -84,7 +84,9 @@ class PlattScaling:
 
 
 def calibrate(scores: GRNScores, task: GRNTask) -> tuple[PlattScaling, str]:
-    """Probabilities of a supervised method's scores, fitted to pairs that it has not learned from.
+    """Probabilities of a supervised method's scores, fitted to validation pairs, which it has not learned from.
+
+    Without such pairs, scores that are no logits are fitted to the training pairs, and come out too sure.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from scgrn_tl.core.errors import ArgumentError, SplitError
+from scgrn_tl.core.errors import ArgumentError
 from scgrn_tl.core.task import GRNScores
 
 from ._progress import progress
@@ -104,9 +104,6 @@ def pair_image_scores(
     from scgrn_tl.models.seeding import seeded_rng
 
     train, validation = task.supervision()
-    if not train.labels.any():
-        msg = f"{label} learns from edges, and the {len(train):,} training pairs are all non-edges."
-        raise SplitError(msg)
     device = torch.device(task.device)
     pairs, labels = pair_tensors(train, device)
     validation_pairs, _ = pair_tensors(validation, device)

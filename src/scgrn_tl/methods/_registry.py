@@ -156,7 +156,7 @@ class Method:
         MissingKeyError
             If the method needs a pseudotime and the task has none.
         SplitError
-            If the method is supervised and the task has no training pairs.
+            If the method is supervised and the task has no training pairs; if it learns from edges and they have none.
         """
         self.check_parameters(params, n_models=n_models)
         if self.uses_pseudotime and task.pseudotime is None:
@@ -170,12 +170,20 @@ class Method:
                 f"Method {self.name!r} learns from a prior network, but the task has no training pairs. Give `prior=`."
             )
             raise SplitError(msg)
+        if self.supervised and self.role != "floor":
+            train, _ = task.supervision()
+            if not train.labels.any():
+                msg = (
+                    f"Method {self.name!r} learns from edges, and the {len(train):,} training pairs are all non-edges."
+                )
+                raise SplitError(msg)
         if "n_models" in self.parameters:  # it averages by itself
             return self._run_once(task, n_models=n_models, **params)
         if n_models == 1:
             return self._run_once(task, **params)
         seeds = spawn_seeds(task.seed, n_models)
-        return average_scores([self._run_once(replace(task, seed=seed), **params) for seed in seeds])
+        # What was prepared is of one seed; models that shared it would differ by less than they do.
+        return average_scores([self._run_once(replace(task, seed=seed, prepared=None), **params) for seed in seeds])
 
     def _run_once(self, task: GRNTask, **params: Any) -> GRNScores:
         if self.prepare is not None and task.prepared is None:
@@ -194,7 +202,8 @@ class Method:
             raise ArgumentError(msg)
         n_bad = int((~np.isfinite(scores.matrix)).sum())
         if n_bad:
-            msg = f"Method {self.name!r} returned {n_bad:,} scores that are NaN or infinite."
+            cause = " Its training may have diverged: lower `lr`." if "lr" in self.parameters else ""
+            msg = f"Method {self.name!r} returned {n_bad:,} scores that are NaN or infinite.{cause}"
             raise ArgumentError(msg)
         return scores
 

@@ -47,8 +47,8 @@ def cnnc(
     take for other tasks, since 0.5 takes twice the epochs to a lower validation AUROC (on mHSC-L); pixels are
     standardised, or training may never leave the loss of the base rate (on hHEP with all non-edges); non-edges are
     drawn anew each epoch and not once; counts are divided by the number of cells of the data, and not by that of the
-    authors' atlas. ``standardize=False, dropout=0.5, batch_size=1024, lr=0.02, epochs=200, select="last"`` is the
-    published way.
+    authors' atlas. ``standardize=False, dropout=0.5, batch_size=1024, lr=0.02, epochs=200, select="last"`` is
+    nearest to the published way.
 
     Parameters
     ----------
@@ -83,8 +83,6 @@ def cnnc(
     ------
     ExpressionError
         If expression is negative somewhere: images are of its logarithm.
-    SplitError
-        If the training pairs have no edges.
     """
     import torch
 

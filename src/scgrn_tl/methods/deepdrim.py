@@ -96,8 +96,6 @@ def deepdrim(
     ------
     ExpressionError
         If expression is negative somewhere: images are of its logarithm.
-    SplitError
-        If the training pairs have no edges.
     """
     import torch
 

@@ -74,7 +74,7 @@ def genie3(
     settings = {
         "random_state": task.seed % 2**32,
         "n_estimators": n_trees,
-        "max_features": max_features,
+        "max_features": max_features if isinstance(max_features, str) else float(max_features),  # 1 would be a count
         "trees": trees,
         "normalize": normalize,
     }

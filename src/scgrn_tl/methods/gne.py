@@ -63,7 +63,8 @@ def gne(
     Where this differs from the published procedure: negative genes are drawn uniformly, and not by their place in the
     file (``sampler="log_uniform"``); the epoch is chosen on validation pairs by the score that comes out in the end,
     where the authors go by the embeddings' inner product, and by an AUROC that is turned round where it is below a
-    half; an epoch goes through every edge once, where the authors draw overlapping windows. Above 2,048 cells,
+    half; an epoch goes through every edge once, where the authors draw overlapping windows, so that up to 60 epochs and
+    a patience of 15 take the place of their 20 and 2. Above 2,048 cells,
     expression is reduced to 512 components.
 
     Parameters
@@ -127,7 +128,7 @@ def gne(
 
         def logits(model: tuple[torch.Tensor, torch.Tensor, float], pairs: torch.Tensor) -> torch.Tensor:
             z, weights, intercept = model
-            return (z[pairs[:, 0]] * z[pairs[:, 1]]) @ weights + intercept
+            return (z[pairs[:, 0]] * z[pairs[:, 1]]) @ weights + intercept  # without gradients
 
         optimizer = torch.optim.Adam(module.parameters(), lr=lr)
         loop = EpochLoop(
@@ -161,7 +162,7 @@ def _pair_regression(z: torch.Tensor, train: LabeledPairs, generator: torch.Gene
     others = np.flatnonzero(~train.labels)
     drawn = others[torch.randperm(len(others), generator=generator)[: int(train.labels.sum())].numpy()]
     kept = np.concatenate([np.flatnonzero(train.labels), drawn])
-    if not len(drawn) or train.labels.sum() == 0:
+    if not len(drawn) or not z.isfinite().all():
         return torch.ones(z.shape[1], device=z.device), 0.0  # nothing to tell apart: the bare inner product
     pairs = torch.from_numpy(train.pairs[kept]).to(z.device)
     products = (z[pairs[:, 0]] * z[pairs[:, 1]]).double().cpu().numpy()

@@ -81,7 +81,7 @@ def grnboost2(
         "random_state": task.seed % 2**32,
         "n_estimators": n_trees,
         "learning_rate": learning_rate,
-        "max_features": max_features,
+        "max_features": float(max_features),  # 1 would be a count
         "subsample": subsample,
         "window": window,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from ._progress import progress
 from ._registry import method
 
 if TYPE_CHECKING:
@@ -96,9 +97,6 @@ def sctransnet(
     Logits, their hub part, and with ``n_models > 1`` their spread. ``model`` is the fitted
     :class:`scgrn_tl.models.ScTransNet`.
     """
-    from tqdm.auto import tqdm
-
-    from scgrn_tl._settings import settings
     from scgrn_tl.models import ScTransNet
 
     model = ScTransNet(
@@ -121,5 +119,5 @@ def sctransnet(
         patience=patience,
         n_models=n_models,
     )
-    with tqdm(total=epochs * n_models, desc="scTransNet", unit="epoch", disable=not settings.progress) as bar:
-        return model.fit(task, on_epoch=bar.update).scores()
+    with progress("scTransNet", epochs * n_models) as on_epoch:
+        return model.fit(task, on_epoch=on_epoch).scores()

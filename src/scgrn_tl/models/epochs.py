@@ -100,6 +100,8 @@ class EpochLoop:
         self.module.eval()
         scores = self.predict().double().cpu().numpy()
         if not np.isfinite(scores).all():
+            for name in self.history.keys() - {"train_loss"}:
+                self.history[name].append(float("nan"))
             return -np.inf
         measures = {
             "auroc": float(roc_auc_score(labels, scores)),

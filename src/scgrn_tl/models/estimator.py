@@ -129,7 +129,7 @@ class ScTransNet:
         )
         return model
 
-    def fit(self, task: GRNTask | None = None, *, on_epoch: Callable[[], None] | None = None) -> Self:
+    def fit(self, task: GRNTask | None = None, *, on_epoch: Callable[[], object] | None = None) -> Self:
         """Fit to the training pairs of ``task``, stopping on its validation pairs.
 
         Parameters

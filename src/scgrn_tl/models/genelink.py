@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torch_geometric.nn import GATConv
 
 from scgrn_tl.core.errors import ArgumentError
@@ -16,6 +17,8 @@ GENELinkDecoder = Literal["dot", "cosine", "mlp"]
 
 _GAIN = 1.414
 _SLOPE = 0.2
+_EVEN_VALUES = 2**24
+"""Attention weights of genes without neighbours that are held at a time: 64 MiB."""
 
 
 def symmetric_edges(edge_index: Tensor) -> Tensor:
@@ -75,11 +78,25 @@ class AttentionLayer(nn.Module):
         lonely[edge_index[1]] = False
         if lonely.any():
             states = self.attention.lin(x).view(-1, self.heads, self.width)  # (G, H, d)
-            even = x.new_full((self.heads, int(lonely.sum()), len(x)), 1 / len(x))  # (H, L, G)
-            even = nn.functional.dropout(even, self.dropout, self.training)
-            gathered = gathered.index_put((lonely,), (even @ states.transpose(0, 1)).transpose(0, 1))
+            gathered = gathered.index_put((lonely,), self._even(states, int(lonely.sum())))
         normalised: Tensor = nn.functional.normalize(nn.functional.leaky_relu(gathered, _SLOPE), dim=-1, eps=1e-12)
         return normalised + self.bias
+
+    def _even(self, states: Tensor, n_lonely: int) -> Tensor:
+        """What ``n_lonely`` genes gather that attend to all of ``states (G, H, d)`` alike: ``(n_lonely, H, d)``."""
+        if not self.training or not self.dropout:
+            return states.mean(0).expand(n_lonely, -1, -1)
+
+        def gather(n_rows: int) -> Tensor:
+            even = states.new_full((self.heads, n_rows, len(states)), 1 / len(states))
+            return (nn.functional.dropout(even, self.dropout) @ states.transpose(0, 1)).transpose(0, 1)
+
+        step = max(1, _EVEN_VALUES // (self.heads * len(states)))
+        if n_lonely <= step:
+            return gather(n_lonely)
+        # What is dropped is drawn again for the gradients, not kept: it would be of all genes by all genes.
+        rows = [min(step, n_lonely - start) for start in range(0, n_lonely, step)]
+        return torch.cat([checkpoint(gather, n_rows, use_reentrant=False) for n_rows in rows])
 
 
 class GENELinkModule(nn.Module):
@@ -131,7 +148,7 @@ class GENELinkModule(nn.Module):
 
     def decode(self, as_regulator: Tensor, as_target: Tensor, pairs: Tensor) -> Tensor:
         """Logits ``(B,)`` of pairs ``int64 (B, 2)``."""
-        t, g = as_regulator[pairs[:, 0]], as_target[pairs[:, 1]]  # (B, 16)
+        t, g = as_regulator.index_select(0, pairs[:, 0]), as_target.index_select(0, pairs[:, 1])  # (B, 16)
         if self.joined is not None:
             logits: Tensor = self.joined(torch.cat([t, g], dim=1)).squeeze(1)
             return logits

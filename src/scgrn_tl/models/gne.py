@@ -82,7 +82,7 @@ class GNEModule(nn.Module):
 
     def represent(self, genes: Tensor, x: Tensor) -> Tensor:
         """``h (B, width)`` of genes ``int64 (B,)`` with profiles ``x (B, F)``."""
-        u = nn.functional.normalize(self.structure[genes], dim=1)
+        u = nn.functional.normalize(self.structure.index_select(0, genes), dim=1)
         v = nn.functional.normalize(nn.functional.elu(x @ self.attributes), dim=1)
         joined = nn.functional.dropout(torch.cat([u, self.expression_weight * v], dim=1), self.dropout, self.training)
         return torch.tanh(joined @ self.hidden)
@@ -105,8 +105,9 @@ class GNEModule(nn.Module):
         expected
             ``(G,)``, expected count of each gene among the sampled.
         """
-        true = (h * self.output[neighbours]).sum(1) + self.output_bias[neighbours] - expected[neighbours].log()  # (B,)
-        others = h @ self.output[sampled].T + self.output_bias[sampled] - expected[sampled].log()  # (B, S)
+        outputs, biases = self.output.index_select, self.output_bias.index_select
+        true = (h * outputs(0, neighbours)).sum(1) + biases(0, neighbours) - expected[neighbours].log()  # (B,)
+        others = h @ outputs(0, sampled).T + biases(0, sampled) - expected[sampled].log()  # (B, S)
         others = others.masked_fill(neighbours[:, None] == sampled, -torch.inf)
         logits = torch.cat([true[:, None], others], dim=1)
         return nn.functional.cross_entropy(logits, torch.zeros(len(h), dtype=torch.int64, device=h.device))

@@ -49,4 +49,5 @@ class GNNLinkModule(nn.Module):
     @staticmethod
     def decode(z: Tensor, pairs: Tensor) -> Tensor:
         """Scores ``(B,)`` of pairs ``int64 (B, 2)``."""
-        return nn.functional.relu((z[pairs[:, 0]] * z[pairs[:, 1]]).sum(1))
+        # z[…] would add up gradients in an order that changes from run to run on several threads.
+        return nn.functional.relu((z.index_select(0, pairs[:, 0]) * z.index_select(0, pairs[:, 1])).sum(1))

@@ -72,7 +72,7 @@ class LinkTrainer:
     genes: GeneInputs
     supervision: Supervision
     seed: int
-    on_epoch: Callable[[], None] | None = None
+    on_epoch: Callable[[], object] | None = None
     history: dict[str, list[float]] = field(default_factory=dict)
     best_epoch: int = 0
 
