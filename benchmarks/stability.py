@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="mDC")
     parser.add_argument("--genes", type=int, default=100, help="genes that are no TFs")
+    parser.add_argument("--runs", nargs="+", choices=list(RUNS), default=list(RUNS))
     parser.add_argument("--jobs", type=int, default=-1)
     parser.add_argument("--out", type=Path, default=Path("stability.csv"))
     arguments = parser.parse_args()
@@ -49,8 +50,9 @@ def main() -> None:
     tf_names = adata.var_names[adata.var["is_tf"]]
     task = replace(sg.core.make_task(adata, tf_names=tf_names), n_jobs=arguments.jobs)
     rows = []
-    for label, (params, n_seeds) in RUNS.items():
-        params = dict(params)
+    for label in arguments.runs:
+        settings, n_seeds = RUNS[label]
+        params = dict(settings)
         run = sg.methods.get(params.pop("method", label))
         started = time.perf_counter()
         matrices = [run(replace(task, seed=seed), **params).matrix for seed in range(n_seeds)]

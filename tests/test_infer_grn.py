@@ -46,6 +46,7 @@ def test_scores_are_written_where_networks_belong(adata):
     assert (network.data > 0).all()
     record = adata.uns["grn"]
     assert record["values"] == "score"
+    assert record["directed"] is True
     assert record["params"]["method"] == "genie3"
     assert record["params"]["n_trees"] == 5
     assert record["params"]["max_features"] == "sqrt"  # a default, which a later version may change

@@ -125,9 +125,10 @@ def fit_grn(
     ``adata.var[f"{key_added}_is_tf"]`` : bool
         Which genes were scored as regulators.
     ``adata.uns[key_added]`` : dict
-        ``params``, ``version``, ``values`` (``"probability"``), ``metrics`` (DataFrame: this method and the hub floor,
-        on validation and test pairs, as of :func:`scgrn_tl.bm.evaluate`; absent if neither part has both classes),
-        ``calibration`` (``slope``, ``intercept``, ``fitted_on``), ``history`` (an array per quantity), ``prior``
+        ``params``, ``version``, ``values`` (``"probability"``), ``directed``, ``metrics`` (DataFrame: this method and
+        the hub floor, on validation and test pairs, as of :func:`scgrn_tl.bm.evaluate`; absent if neither part has both
+        classes), ``calibration`` (``slope``, ``intercept``, ``fitted_on``), ``history`` (an array per quantity),
+        ``best_epoch`` (the epoch used, where the method chooses one; of an ensemble one for each model), ``prior``
         (DataFrame: the edges trained and validated on, never those of a test part), ``prior_report`` (what was dropped
         from the prior), ``prior_sha256``, ``seconds``.
 
@@ -220,9 +221,11 @@ def fit_grn(
             **params,
         },
         values="probability",
+        directed=entry.directed,
         metrics=_metrics_table(entry.name, scores, probability, split, task),
         calibration={"slope": calibration.slope, "intercept": calibration.intercept, "fitted_on": fitted_on},
         history=dict(scores.history),
+        **({"best_epoch": scores.details["best_epoch"]} if "best_epoch" in scores.details else {}),
         prior=known.to_frame(),
         prior_report=dict(network.report),
         prior_sha256=known.sha256(),

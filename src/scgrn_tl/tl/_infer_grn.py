@@ -96,7 +96,7 @@ def infer_grn(
     ``adata.var[f"{key_added}_is_tf"]`` : bool
         Which genes were scored as regulators.
     ``adata.uns[key_added]`` : dict
-        ``params``, ``version``, ``values`` (``"score"``), ``seconds``.
+        ``params``, ``version``, ``values`` (``"score"``), ``directed``, ``seconds``.
 
     Raises
     ------
@@ -170,6 +170,7 @@ def infer_grn(
             **method_params,
         },
         values="score",
+        directed=entry.directed,
         seconds=time.perf_counter() - started,
     )
     write_slots(adata, slots, modality=modality)
