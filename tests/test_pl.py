@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+
 import anndata as ad
 import matplotlib as mpl
 import networkx as nx
@@ -207,6 +210,68 @@ def test_repression_ends_in_a_bar(adata):
     assert styles["TF1->G2"] == "BarAB"
 
 
+def test_labels_have_a_halo(adata):
+    ax = sg.pl.grn_edges(adata)
+    for text in ax.texts:
+        (stroke,) = text.get_path_effects()
+        assert stroke._gc["foreground"] == "white"
+
+
+@pytest.fixture
+def correlated(adata):
+    """A network of a method without directions: what is between regulators stands there twice."""
+    adata.varp["cor"] = matrix(
+        {"TF1>TF2": 0.9, "TF2>TF1": 0.9, "TF1>G1": 0.8, "TF2>G3": 0.7, "TF1>G3": 0.6, "TF3>TF1": 0.5, "TF1>TF3": 0.5}
+    )
+    adata.var["cor_is_tf"] = adata.var["grn_is_tf"]
+    adata.uns["cor"] = {"params": {"method": "pearson"}, "values": "score"}
+    return adata
+
+
+def test_a_network_without_directions_has_plain_lines_one_a_pair(correlated):
+    ax = sg.pl.grn_edges(correlated, key="cor")
+    assert kinds(ax) == {"predicted": {"TF1--TF2", "TF1--G1", "TF2--G3", "TF1--G3", "TF1--TF3"}}
+    for patch in arrows(ax)["predicted"].values():
+        assert type(patch.get_arrowstyle()).__name__ == "Curve"  # no head
+        assert patch.get_connectionstyle().rad == 0
+    assert "predicted (5)" in legend(ax)
+    assert kinds(sg.pl.grn_edges(correlated, key="cor", top_n=2)) == {"predicted": {"TF1--TF2", "TF1--G1"}}
+    nodes = {collection.get_gid(): collection for collection in ax.collections}
+    sizes = dict(zip(["TF1", "TF2", "TF3"], nodes["regulators"].get_sizes(), strict=True))
+    assert sizes["TF1"] > sizes["TF2"] > sizes["TF3"]  # 4, 2 and 1 edges, whichever end they are stored from
+
+
+def test_directions_of_the_reference_do_not_count_without_own_ones(correlated):
+    truth = pd.DataFrame(
+        {
+            "source": ["TF2", "TF1", "TF1", "TF3", "TF2"],
+            "target": ["TF1", "G1", "G2", "TF2", "TF3"],
+            "sign": [1, -1, 1, 1, 1],
+        }
+    )
+    ax = sg.pl.grn_edges(correlated, key="cor", reference=truth, tfs=["TF1", "TF2", "TF3"], targets=[*GENES])
+    assert kinds(ax) == {
+        "found": {"TF1--TF2", "TF1--G1"},
+        "new": {"TF2--G3", "TF1--G3", "TF1--TF3"},
+        "missed": {"TF1--G2", "TF2--TF3"},
+    }
+    assert not [patch for patch in ax.patches if patch.get_gid() == "tip"]
+    assert "represses" not in legend(ax)
+    ax = sg.pl.grn_edges(correlated, key="cor", compare="other")
+    assert kinds(ax) == {"found": {"TF1--G1", "TF2--G3"}, "only_here": {"TF1--TF2", "TF1--G3", "TF1--TF3"}}
+    ax = sg.pl.grn_edges(correlated, compare="cor")  # directed, held against five pairs
+    assert kinds(ax) == {"found": {"TF1->TF2", "TF2->TF1", "TF1->G1", "TF2->G3"}, "only_here": {"TF1->G2"}}
+
+
+def test_the_record_says_whether_there_are_directions(correlated):
+    correlated.uns["cor"]["directed"] = True
+    assert kinds(sg.pl.grn_edges(correlated, key="cor"))["predicted"] >= {"TF1->TF2", "TF2->TF1"}
+    correlated.uns["cor"] = {"directed": np.bool_(False)}
+    assert "TF1--TF2" in kinds(sg.pl.grn_edges(correlated, key="cor"))["predicted"]
+    correlated.uns["cor"] = {"params": {"method": "somebody_elses"}}
+    assert "TF2->TF1" in kinds(sg.pl.grn_edges(correlated, key="cor"))["predicted"]
+
+
 def test_edges_both_ways_are_bent_apart(adata):
     drawn = arrows(sg.pl.grn_edges(adata))["predicted"]
     bent = {edge for edge, patch in drawn.items() if patch.get_connectionstyle().rad != 0}
@@ -370,12 +435,37 @@ def test_training_history(adata):
     }
     ax = sg.pl.training_history(adata)
     lines = {line.get_label(): line for axes in ax.figure.axes for line in axes.lines}
-    assert set(lines) == {"train loss", "validation loss", "validation auprc"}
-    np.testing.assert_array_equal(lines["train loss"].get_xdata(), [1, 2, 3])
-    np.testing.assert_array_equal(lines["validation auprc"].get_xdata(), [0, 1, 2, 3])
-    np.testing.assert_array_equal(lines["validation auprc"].get_ydata(), [0.1, 0.2, 0.4, 0.3])
-    assert lines["validation auprc"].axes is not ax
+    assert set(lines) == {"train loss (left)", "validation loss (left)", "validation auprc (right)"}
+    np.testing.assert_array_equal(lines["train loss (left)"].get_xdata(), [1, 2, 3])
+    measure = lines["validation auprc (right)"]
+    np.testing.assert_array_equal(measure.get_xdata(), [0, 1, 2, 3])
+    np.testing.assert_array_equal(measure.get_ydata(), [0.1, 0.2, 0.4, 0.3])
+    assert measure.axes is not ax
+    assert all(line.axes is ax for name, line in lines.items() if name.endswith("(left)"))
     assert len({line.get_color() for line in lines.values()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("best_epoch", "where", "expected", "label"),
+    [
+        (2, "record", [2], "epoch kept: 2"),
+        ([2], "record", [2], "epoch kept: 2"),
+        (np.array([3, 1, 3]), "record", [1, 3], "epochs kept"),
+        ([0], "history", [0], "epoch kept: 0"),
+    ],
+)
+def test_the_epoch_kept_is_marked(adata, best_epoch, where, expected, label):
+    adata.uns["grn"]["history"] = {"train_loss": [0.9, 0.5, 0.3], "validation_auprc": [0.1, 0.2, 0.4, 0.3]}
+    (adata.uns["grn"] if where == "record" else adata.uns["grn"]["history"])["best_epoch"] = best_epoch
+    ax = sg.pl.training_history(adata)
+    marked = [line for line in ax.lines if line.get_gid() == "best_epoch"]
+    assert [line.get_xdata()[0] for line in marked] == expected
+    assert legend(ax) == ["train loss (left)", "validation auprc (right)", label]
+    figure = ax.figure
+    figure.draw_without_rendering()
+    box = ax.get_legend().get_window_extent()
+    assert figure.bbox.x0 <= box.x0
+    assert box.x1 <= figure.bbox.x1
 
 
 def test_training_history_on_given_axes_and_missing(adata):
@@ -387,3 +477,12 @@ def test_training_history_on_given_axes_and_missing(adata):
     _, ax = plt.subplots()
     assert sg.pl.training_history(adata, ax=ax) is ax
     assert len(ax.lines) == 1
+    assert legend(ax) == ["score"]  # one axis: no side to tell
+
+
+@pytest.mark.parametrize("name", sg.pl.__all__)
+def test_docstrings_have_whole_sections(name):
+    text = inspect.getdoc(getattr(sg.pl, name))
+    for section in ("Parameters", "Returns", "Raises"):
+        assert re.search(rf"^{section}\n-{{{len(section)}}}\n\w", text, flags=re.MULTILINE), section
+    assert " ---" not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import statistics
 
@@ -65,6 +66,7 @@ def results(*, folds: int = 3, seeds: int = 2, splits=("given",), methods=tuple(
                                 "prevalence": PREVALENCE[dataset],
                                 "ece": 0.02 + (1 - auroc) / 10 if supervised else np.nan,
                                 "fit_seconds": 10.0 ** (fold + seed) * (0.001 if role == "floor" else 1),
+                                "peak_memory_mb": 360 + 300 * (1 - auroc) + 5 * seed,
                                 "predictions": "",
                             }
                         )
@@ -217,17 +219,51 @@ def test_all_runs_and_lines_are_inside_the_axes_however_wide_an_interval():
     assert high - low < 1.0
 
 
+@pytest.mark.parametrize(
+    ("metric", "values", "expected"),
+    [
+        ("auprc", [0.01, 0.02, 0.2], (0.0, None)),
+        ("auroc", [0.8, 0.99, 0.99], (None, 1.0)),
+        ("epr", [0.1, 0.2, 3.0], (0, None)),
+    ],
+)
+def test_intervals_end_where_the_metric_does(metric, values, expected):
+    table = results(seeds=1, methods=["net", "tree"], datasets=["easy"]).assign(epr=1.5)
+    table.loc[table["method"] == "net", metric] = values
+    ax = sg.pl.benchmark(table, metric=metric, floor=None)[0, 0]
+    found = artists(ax, "interval")["net"].get_xdata()
+    margin = T_95[2] * statistics.stdev(values) / 3**0.5
+    mean = statistics.mean(values)
+    np.testing.assert_allclose(
+        found, [mean - margin if expected[0] is None else 0, mean + margin if expected[1] is None else 1], rtol=1e-5
+    )
+    assert (ax.get_xlim()[0] < 0) <= (expected[0] == 0)
+
+
+@pytest.mark.parametrize(("metric", "values", "edges"), [("auroc", [0.95, 0.5, 0.5], [0]), ("epr", [2, 2, 20], [1])])
+def test_a_triangle_points_to_where_an_interval_goes_on(metric, values, edges):
+    table = results(seeds=1, methods=["net", "tree"], datasets=["hard"]).assign(epr=2.5)
+    table.loc[table["method"] == "tree", metric] = values
+    ax = sg.pl.benchmark(table, metric=metric)[0, 0]
+    low, high = artists(ax, "interval")["tree"].get_xdata()
+    assert [low < ax.get_xlim()[0], ax.get_xlim()[1] < high] == [0 in edges, 1 in edges]
+    at_edge = [line for line in ax.lines if line.get_gid() == "beyond:tree"]
+    assert [line.get_xdata()[0] for line in at_edge] == edges  # as a share of the panel's width
+    assert {line.get_ydata()[0] for line in at_edge} == {heights(ax)["tree"]}
+    assert not any(line.get_gid() == "beyond:net" for line in ax.lines)
+
+
 # ---------------------------------------------------------------- benchmark: rows, lines, words
 
 
 def test_methods_are_sorted_with_floors_and_controls_apart():
     axes = sg.pl.benchmark(results())
     assert axes.shape == (2, 2)
-    expected = ["net", "tree", "pearson", "hub floor", "tf rate", "permuted expression"]
+    expected = ["net", "tree", "pearson", "hub_floor", "tf_rate", "permuted_expression"]
     for ax in axes.ravel():
         at = heights(ax)
-        assert sorted(at, key=at.get) == [name.replace(" ", "_") for name in expected]
-        np.testing.assert_allclose(np.diff([at[name.replace(" ", "_")] for name in expected]), [1, 1, 1.6, 1, 1.6])
+        assert sorted(at, key=at.get) == expected
+        np.testing.assert_allclose(np.diff([at[name] for name in expected]), [1, 1, 1.6, 1, 1.6])
         assert ax.get_ylim()[0] > ax.get_ylim()[1]  # downwards
     assert [labels(ax) for ax in axes[:, 0]] == [expected, expected]
     assert not any(label.label1.get_visible() for ax in axes[:, 1] for label in ax.yaxis.get_major_ticks())
@@ -251,7 +287,7 @@ def test_a_method_that_lacks_the_hard_dataset_is_not_better_for_it():
 
 def test_lower_is_better():
     ax = sg.pl.benchmark(results(methods=["net", "hub_floor", "tf_rate"]), metric="ece")[0, 0]
-    assert labels(ax) == ["net", "hub floor", "tf rate"]  # 0.03, 0.035, 0.05
+    assert labels(ax) == ["net", "hub_floor", "tf_rate"]  # 0.03, 0.035, 0.05
 
 
 def test_hub_floor_and_random_level():
@@ -265,16 +301,16 @@ def test_hub_floor_and_random_level():
             assert line_at(ax, "floor") == [pytest.approx(floor)]
             assert line_at(ax, "random") == [pytest.approx(level)]
             assert {f"{floor:.3f}", f"{level:.3f}"} <= set(texts(ax))
-    assert {"hub floor", "random level"} <= set(legend_texts(axes[0, 0].figure))
+    assert {"hub_floor", "random level"} <= set(legend_texts(axes[0, 0].figure))
 
 
 def test_no_floor():
     axes = sg.pl.benchmark(results(), floor=None)
     assert line_at(axes[0, 0], "floor") == []
-    assert "hub floor" not in legend_texts(axes[0, 0].figure)
+    assert "hub_floor" not in legend_texts(axes[0, 0].figure)
     other = sg.pl.benchmark(results(), metric="auroc", floor="tf_rate")
     assert line_at(other[0, 0], "floor") == [pytest.approx(means(other[0, 0])["tf_rate"])]
-    assert "tf rate" in legend_texts(other[0, 0].figure)
+    assert "tf_rate" in legend_texts(other[0, 0].figure)
 
 
 def test_a_table_without_the_hub_floor_is_drawn_with_a_warning(caplog):
@@ -330,11 +366,28 @@ def test_colors_and_markers():
     assert len({line[name].get_marker() for name in ("net", "hub_floor", "permuted_expression")}) == 3
     colors = {label.get_text(): to_hex(label.get_color()) for label in axes[0, 0].get_yticklabels()}
     assert colors["net"] == VERMILLION.lower()
-    assert colors["hub floor"] == GREY.lower()
+    assert colors["hub_floor"] == GREY.lower()
     shown = set(legend_texts(axes[0, 0].figure))
     assert {"supervised", "unsupervised", "floor", "control", "95 % interval", "one run"} <= shown
     only = sg.pl.benchmark(results(methods=["tree"]), metric="auroc", floor=None)
     assert not {"supervised", "floor", "control"} & set(legend_texts(only[0, 0].figure))
+
+
+def test_the_legend_has_what_is_drawn_and_nothing_else():
+    def shown(table, **given):
+        return set(legend_texts(sg.pl.benchmark(table, **given)[0, 0].figure))
+
+    assert shown(results(), metric=["ece"]) == {
+        "supervised",
+        "floor",
+        "control",
+        "95 % interval",
+        "one run",
+        "hub_floor",
+    }
+    assert shown(results(folds=1, seeds=1), metric="fit_seconds") == {"supervised", "unsupervised", "floor", "control"}
+    table = results()
+    assert shown(fail(table, table["fold"] > 0), metric="ece") == set()
 
 
 # ---------------------------------------------------------------- benchmark: figure
@@ -354,6 +407,20 @@ def test_axes_that_are_given():
     assert sg.pl.benchmark(results(), metric="auroc", datasets="hard", axes=single)[0, 0] is single
     with pytest.raises(ArgumentError, match="1 axes for 4 panels"):
         sg.pl.benchmark(results(), axes=single)
+
+
+def test_axes_in_a_figure_without_a_layout_that_are_too_small(caplog, monkeypatch):
+    figure, ax = plt.subplots(layout="constrained")
+    with caplog.at_level(logging.WARNING, "scgrn_tl"):
+        sg.pl.benchmark(results(), metric="auroc", datasets="easy", axes=ax)
+        assert caplog.text == ""
+        assert_tidy(figure, monkeypatch)  # savefig needs no bbox_inches
+        _, large = plt.subplots(figsize=(8, 8))
+        large.set_position((0.3, 0.3, 0.5, 0.5))
+        sg.pl.benchmark(results(), metric="auroc", datasets="easy", axes=large)
+        assert caplog.text == ""
+        sg.pl.benchmark(results(), metric="auroc", datasets="easy", axes=plt.subplots()[1])
+    assert "layout='constrained'" in caplog.text
 
 
 def test_a_legend_beside_other_axes_stays_below_its_own():
@@ -392,6 +459,8 @@ def test_panels_that_do_not_fill_the_last_line():
         {"metric": "auroc", "width": 3.4},
         {"metric": ["auroc", "auprc", "ece", "fit_seconds"], "datasets": "easy"},
         {"metric": "auprc", "datasets": "hard"},
+        {"metric": ["fit_seconds", "peak_memory_mb", "auroc", "auprc"], "datasets": "hard"},
+        {"metric": ["peak_memory_mb", "fit_seconds"], "width": 4.0},
     ],
     ids=str,
 )
@@ -400,6 +469,43 @@ def test_no_text_lies_over_another_or_is_cut(given, monkeypatch):
     table = fail(table, (table["method"] == "permuted_expression") & (table["fold"] == 2))
     table.loc[table["method"] == "hub_floor", ["auroc", "auprc"]] *= 0.55  # close to the random level
     assert_tidy(sg.pl.benchmark(table, **given)[0, 0].figure, monkeypatch)
+
+
+@pytest.mark.parametrize("inches", [0.6, 1.0, 1.5, 4.0])
+@pytest.mark.parametrize(
+    ("low", "high", "is_log"),
+    [
+        (0.45, 0.92, False),
+        (0.0401, 0.0472, False),
+        (-0.025, 0.012, False),
+        (352, 690, True),
+        (350, 480, True),
+        (300, 41_000, True),
+        (0.0007, 90, True),
+        (1e-6, 2e5, True),
+        (2e4, 3e5, True),
+        (0.4, 2.2, True),
+    ],
+)
+def test_ticks_have_room_and_one_style(low, high, is_log, inches):
+    from scgrn_tl.pl._value_ticks import LogLabels, RoundNumbers
+
+    figure = plt.figure(figsize=(inches + 2, 1))
+    ax = figure.add_axes((1 / (inches + 2), 0.5, inches / (inches + 2), 0.4))
+    if is_log:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(LogLabels())
+    ax.xaxis.set_major_locator(RoundNumbers(ax, is_log=is_log))
+    ax.tick_params(labelsize=7)
+    ax.set_xlim(low, high)
+    figure.draw_without_rendering()
+    ticks = np.asarray(ax.get_xticks())
+    assert len(ticks) >= (1 if inches < 1 else 2)
+    assert ((low <= ticks) & (ticks <= high)).all()
+    drawn = [label for label in ax.get_xticklabels() if label.get_text()]
+    boxes = [label.get_window_extent() for label in drawn]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    assert len({label.get_text().startswith("$10^") for label in drawn}) == 1
 
 
 # ---------------------------------------------------------------- the table
@@ -511,7 +617,7 @@ def test_a_run_without_its_pair_does_not_count():
 
 def test_the_variant_that_loses_most_stands_on_top():
     ax = sg.pl.ablation(variants(mean_pooling=0.001, no_graph=-0.02, no_expression=-0.1), full="net", metric="auprc")
-    assert labels(ax) == ["no expression", "no graph", "mean pooling"]
+    assert labels(ax) == ["no_expression", "no_graph", "mean_pooling"]
     assert heights(ax)["no_expression:easy"] < heights(ax)["no_expression:hard"] < heights(ax)["no_graph:easy"]
     chosen = sg.pl.ablation(
         variants(mean_pooling=0.001, no_graph=-0.02), full="net", methods=["mean_pooling", "net"], datasets="hard"
@@ -520,6 +626,39 @@ def test_the_variant_that_loses_most_stands_on_top():
     worse = variants(slow=-0.1, fast=0.1)
     worse["ece"] = 1 - worse["auroc"]
     assert labels(sg.pl.ablation(worse, full="net", metric="ece")) == ["slow", "fast"]
+
+
+def test_floors_and_controls_are_no_ablations():
+    """They stand below the variants, however much worse, in groups of their own and in grey, controls open."""
+    table = variants(no_graph=-0.02, mean_pooling=0.001, hub_floor=-0.2, shuffled=-0.1)
+    table["role"] = table["method"].map({"hub_floor": "floor", "shuffled": "control"}).fillna("method")
+    ax = sg.pl.ablation(table, full="net")
+    assert labels(ax) == ["no_graph", "mean_pooling", "hub_floor", "shuffled"]
+    within, *between = np.diff(ax.get_yticks())
+    assert within == pytest.approx(1.0)
+    assert min(between) > 1.2
+    line = artists(ax, "mean")
+    colors = {name: to_hex(each.get_markeredgecolor()) for name, each in line.items()}
+    assert {colors[f"{name}:{on}"] for name in ("hub_floor", "shuffled") for on in ("easy", "hard")} == {GREY.lower()}
+    assert GREY.lower() not in {
+        colors[f"{name}:{on}"] for name in ("no_graph", "mean_pooling") for on in ("easy", "hard")
+    }
+    assert to_hex(line["shuffled:easy"].get_markerfacecolor()) == "#ffffff"
+    assert to_hex(line["hub_floor:easy"].get_markerfacecolor()) != "#ffffff"
+    assert line["hub_floor:easy"].get_marker() != line["hub_floor:hard"].get_marker()  # datasets are still told apart
+    assert to_hex(ax.get_yticklabels()[2].get_color()) == GREY.lower()
+    assert legend_texts(ax.figure)[2:] == ["floor", "control"]
+    assert "floor" not in legend_texts(sg.pl.ablation(variants(no_graph=-0.02), full="net").figure)
+    with pytest.raises(ArgumentError, match="'role' has 'rival'"):
+        sg.pl.ablation(table.replace({"role": {"control": "rival"}}), full="net")
+
+
+def test_an_interval_smaller_than_its_dot_shows_on_it():
+    ax = sg.pl.ablation(variants(no_graph=-0.02, as_good=-1e-9), full="net")
+    for name, interval in artists(ax, "interval").items():
+        dot = artists(ax, "mean")[name]
+        assert interval.get_zorder() > dot.get_zorder()
+        assert to_hex(interval.get_color()) != to_hex(dot.get_markerfacecolor())
 
 
 def test_datasets_have_colors_and_the_level_of_the_full_model():

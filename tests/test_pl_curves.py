@@ -276,7 +276,7 @@ def test_curves_of_a_table(table):
             expected = average_precision_score(file["labels"], file["scores"])
         assert area_in_steps(curves(pr)[method]) == pytest.approx(expected)
         assert f"{method}  {run.loc[method, 'auroc']:.3f} / {expected:.3f}" in legend_texts(roc.figure)
-    assert [text.split("  ")[0] for text in legend_texts(roc.figure)] == ["net", "tree", "hub floor", "random level"]
+    assert [text.split("  ")[0] for text in legend_texts(roc.figure)] == ["net", "tree", "hub_floor", "random level"]
     assert curves(roc)["hub_floor"].get_linestyle() == "--"
 
 
@@ -469,7 +469,7 @@ def test_a_fitted_network(monkeypatch):
     sg.tl.fit_grn(adata, adata.uns["ground_truth"], split=split, use_rep=None, epochs=3)
     measured = sg.get.grn_metrics(adata).set_index(["method", "part"])
     roc, _ = sg.pl.roc_pr(adata, split)
-    for name, method in (("grn", "sctransnet"), ("hub floor", "hub_floor")):
+    for name, method in (("grn", "sctransnet"), ("hub_floor", "hub_floor")):
         numbers = measured.loc[method, "test"]
         assert f"{name}  {numbers['auroc']:.3f} / {numbers['auprc']:.3f}" in legend_texts(roc.figure)
     numbers = measured.loc["sctransnet", "test"]

@@ -57,7 +57,8 @@ def genie3(
     task
         Expression and regulators are read; targets are spread over ``n_jobs`` processes.
     n_trees
-        Trees of a target. 200 rank nearly as 1000 do (see the docs on stability) in a fifth of the time.
+        Trees of a target. 200 take a fifth of the time, and rank much the same from seed to seed (see the docs on
+        stability).
     max_features
         Regulators that a split may choose from: their square root or logarithm, or a share of them.
     trees

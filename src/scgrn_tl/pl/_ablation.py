@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,21 +12,25 @@ from scgrn_tl.core import ArgumentError
 
 from ._dot_rows import draw_estimate, note_beside, set_value_axis, shortfall
 from ._palette import BLACK, BLUE, GREEN, GREY, PURPLE, SKY_BLUE, VERMILLION
-from ._quiet_axes import COLUMN, as_printed, legend_below, quiet
-from ._results import METRICS, Estimate, as_names, find_metric, read_results, summarize
+from ._quiet_axes import COLUMN, legend_below, quiet, warn_if_cut
+from ._results import METRICS, Estimate, Metric, as_names, by_role, find_metric, kinds_of, read_results, summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.typing import ColorType
 
-__all__ = ["ablation"]
+__all__ = ["ablation", "worst_first"]
 
 _COLORS = (BLUE, VERMILLION, GREEN, PURPLE, SKY_BLUE, BLACK)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _SPREAD = 0.62
 """How much of a row its datasets take up."""
+_GAP = 0.35
+"""Between groups, in rows."""
+_SIZE = 3.4
 
 
 def ablation(
@@ -45,7 +50,8 @@ def ablation(
     dataset, fold and seed. A large marker is the mean of these differences over folds, each fold's seeds averaged
     first; the line through it is the paired 95 % t-interval over folds, or over seeds where there is one fold; fewer
     than three values have none. Ticks are the differences themselves, where there are at most 15. The variant that is
-    worst for being without its part stands on top.
+    worst for being without its part stands on top. Floors and controls, which are no ablations, stand below in grey,
+    controls with open markers. An interval that goes on beyond the edge of the axes has a triangle there.
 
     Parameters
     ----------
@@ -63,12 +69,15 @@ def ablation(
     datasets
         Which datasets, in this order; all, in the order of the table, if ``None``. Each has a colour and a marker.
     ax
-        Where to draw; a new figure of one column's width if ``None``.
+        Where to draw; a new figure of one column's width if ``None``. Names and legend stand outside the axes: make
+        their figure with ``layout="constrained"``, or they may be cut.
     legend
         Draw the legend below the axes, with the full model's own mean on every dataset.
 
-    Returns ------- The axes. Markers, intervals and ticks have the gids ``"mean:<variant>:<dataset>"``,
-    ``"interval:…"`` and ``"runs:…"``.
+    Returns
+    -------
+    The axes. Markers, intervals, their triangles and ticks have the gids ``"mean:<variant>:<dataset>"``,
+    ``"interval:…"``, ``"beyond:…"`` and ``"runs:…"``.
 
     Raises
     ------
@@ -85,7 +94,7 @@ def ablation(
     import matplotlib.pyplot as plt
 
     about = find_metric(metric)
-    rows = read_results(table, columns=[metric], split=split, datasets=datasets)
+    rows = read_results(table, columns=["role", "supervised", metric], split=split, datasets=datasets)
     everyone = rows["method"].unique().tolist()
     if full not in everyone:
         msg = (
@@ -98,57 +107,69 @@ def ablation(
         raise ArgumentError(msg)
     on = rows["dataset"].unique().tolist()
     paired = _pair(rows, full, metric, is_log=about.is_log)
-    estimates = {
-        (variant, dataset): summarize(runs["difference"], runs["fold"], is_log=about.is_log)
-        for (variant, dataset), runs in paired.groupby(["method", "dataset"])
-    }
-    order = _worst_first(variants, on, estimates, lower_is_better=about.lower_is_better)
+    paired = paired[paired["method"].isin(variants)]
+    estimates = _estimates(paired, about)
+    kinds = kinds_of(rows)
+    groups = [group for group in by_role(kinds, variants, _standing(on, estimates, about)) if group]
+    height: dict[str, float] = {}
+    for number, group in enumerate(groups):
+        height |= {name: len(height) + at + _GAP * number for at, name in enumerate(group)}
 
+    is_new = ax is None
     if ax is None:
-        height = 1.1 + len(order) * (0.1 + 0.1 * len(on))
-        _, ax = plt.subplots(figsize=(COLUMN, height), layout="constrained")
+        n_rows = max(height.values()) + 1
+        _, ax = plt.subplots(figsize=(COLUMN, 1.1 + n_rows * (0.1 + 0.1 * len(on))), layout="constrained")
     quiet(ax)
     same = 1.0 if about.is_log else 0.0
-    drawn = paired[paired["method"].isin(order)]
-    set_value_axis(
-        ax,
-        drawn["difference"].dropna().to_numpy(),
-        [estimate for (variant, _), estimate in estimates.items() if variant in order],
-        [same],
-        is_log=about.is_log,
-    )
-    ax.set_ylim(len(order) - 0.5, -0.5)
+    set_value_axis(ax, paired["difference"].dropna().to_numpy(), list(estimates.values()), [same], is_log=about.is_log)
+    ax.set_ylim(max(height.values()) + 0.5, -0.5)
     ax.axvline(same, color=GREY, lw=0.8, zorder=1, gid="full")
     shifts = _SPREAD * ((np.arange(len(on)) + 0.5) / len(on) - 0.5)
-    for at, variant in enumerate(order):
-        if at:
-            ax.axhline(at - 0.5, color="#E6E6E6", lw=0.5, zorder=0.5)
+    for above, here in pairwise(height.values()):
+        ax.axhline((above + here) / 2, color="#E6E6E6", lw=0.5, zorder=0.5)
+    for variant, y in height.items():
         for number, (dataset, shift) in enumerate(zip(on, shifts, strict=True)):
-            runs = drawn[(drawn["method"] == variant) & (drawn["dataset"] == dataset)]
+            runs = paired[(paired["method"] == variant) & (paired["dataset"] == dataset)]
             values = runs["difference"].dropna().to_numpy()
             estimate = estimates.get((variant, dataset), Estimate(np.nan, np.nan, np.nan))
+            color, marker, face = _look(kinds[variant], number)
             draw_estimate(
                 ax,
-                at + shift,
+                y + shift,
                 estimate,
                 values,
                 name=f"{variant}:{dataset}",
-                color=_COLORS[number % len(_COLORS)],
-                marker=_MARKERS[number % len(_MARKERS)],
-                size=3.8,
+                color=color,
+                marker=marker,
+                face=face,
+                size=_SIZE,
+                interval_above=True,
             )
             if note := shortfall(runs, "difference"):
                 several = f"{dataset}: " if len(on) > 1 else ""
-                note_beside(ax, at + shift, several + note, np.array([*values, *estimate]))
-    ax.set_yticks(range(len(order)), [as_printed(variant) for variant in order])
+                note_beside(ax, y + shift, several + note, np.array([*values, *estimate]))
+    ax.set_yticks(list(height.values()), list(height))
+    for label, variant in zip(ax.get_yticklabels(), height, strict=True):
+        label.set_color(BLACK if kinds[variant].endswith("supervised") else GREY)
     ax.tick_params(axis="y", length=0, pad=3)
     kind = "ratio to" if about.is_log else "difference from"
     better = "\n(lower is better)" if about.lower_is_better else ""
-    ax.set_xlabel(f"{about.label}, {kind} {as_printed(full)}{better}")
+    ax.set_xlabel(f"{about.label}, {kind} {full}{better}")
     if legend:
-        handles = _legend_handles(rows, full, metric, on)
-        legend_below([ax], handles, title=f"{about.label} of {as_printed(full)}")
+        handles = _legend_handles(rows, full, metric, on, [kinds[variant] for variant in height])
+        legend_below([ax], handles, title=f"{about.label} of {full}")
+    if not is_new:
+        warn_if_cut([ax])
     return ax
+
+
+def worst_first(rows: pd.DataFrame, *, full: str, metric: str) -> list[str]:
+    """The variants in the order in which they are drawn, of rows as :func:`read_results` returns them."""
+    about = METRICS[metric]
+    variants = [name for name in rows["method"].unique() if name != full]
+    estimates = _estimates(_pair(rows, full, metric, is_log=about.is_log), about)
+    groups = by_role(kinds_of(rows), variants, _standing(rows["dataset"].unique().tolist(), estimates, about))
+    return [name for group in groups for name in group]
 
 
 def _pair(rows: pd.DataFrame, full: str, metric: str, *, is_log: bool) -> pd.DataFrame:
@@ -169,21 +190,49 @@ def _pair(rows: pd.DataFrame, full: str, metric: str, *, is_log: bool) -> pd.Dat
     return others
 
 
-def _worst_first(
-    variants: list[str], on: list[str], estimates: dict[tuple[str, str], Estimate], *, lower_is_better: bool
-) -> list[str]:
-    """By the mean difference over datasets; those without any come last."""
+def _estimates(paired: pd.DataFrame, about: Metric) -> dict[tuple[str, str], Estimate]:
+    """Mean and interval of the differences (or ratios) of each variant on each dataset."""
+    return {
+        (variant, dataset): summarize(
+            runs["difference"],
+            runs["fold"],
+            is_log=about.is_log,
+            possible=(0.0 if about.is_log else -about.most, about.most),
+        )
+        for (variant, dataset), runs in paired.groupby(["method", "dataset"])
+    }
+
+
+def _standing(
+    on: list[str], estimates: dict[tuple[str, str], Estimate], about: Metric
+) -> Callable[[str], tuple[bool, float, str]]:
+    """What variants are sorted by: the mean difference over datasets, the worst first; those without any come last."""
 
     def standing(variant: str) -> tuple[bool, float, str]:
         means = np.array([estimates[variant, name].mean for name in on if (variant, name) in estimates])
         means = means[np.isfinite(means)]
         mean = float(means.mean()) if len(means) else 0.0
-        return not len(means), -mean if lower_is_better else mean, variant
+        return not len(means), -mean if about.lower_is_better else mean, variant
 
-    return sorted(variants, key=standing)
+    return standing
 
 
-def _legend_handles(rows: pd.DataFrame, full: str, metric: str, on: list[str]) -> list[Artist]:
+def _look(kind: str, number: int) -> tuple[str, str, ColorType]:
+    """Colour, marker and face of the dataset with that number: grey for what is no ablation, open for controls."""
+    marker = _MARKERS[number % len(_MARKERS)]
+    color = _COLORS[number % len(_COLORS)] if kind.endswith("supervised") else GREY
+    return color, marker, "white" if kind == "control" else _pale(color)
+
+
+def _pale(color: str) -> tuple[float, float, float]:
+    """Halfway to white: the interval shows on it."""
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = to_rgb(color)
+    return (1 + red) / 2, (1 + green) / 2, (1 + blue) / 2
+
+
+def _legend_handles(rows: pd.DataFrame, full: str, metric: str, on: list[str], kinds: list[str]) -> list[Artist]:
     from matplotlib.lines import Line2D
 
     about = METRICS[metric]
@@ -191,7 +240,11 @@ def _legend_handles(rows: pd.DataFrame, full: str, metric: str, on: list[str]) -
     for number, dataset in enumerate(on):
         runs = rows[(rows["dataset"] == dataset) & (rows["method"] == full)]
         level = summarize(runs[metric], runs["fold"], is_log=about.is_log).mean
-        color, marker = _COLORS[number % len(_COLORS)], _MARKERS[number % len(_MARKERS)]
+        color, marker, face = _look("supervised", number)
         label = f"{dataset} {about.printed(level)}"
-        handles.append(Line2D([], [], color=color, marker=marker, ms=3.8, lw=0.9, label=label))
+        handles.append(Line2D([], [], color=color, marker=marker, mfc=face, mew=0.8, ms=_SIZE, lw=0.9, label=label))
+    for kind in ("floor", "control"):
+        if kind in kinds:
+            color, marker, face = _look(kind, 0)
+            handles.append(Line2D([], [], color=color, marker=marker, mfc=face, mew=0.8, ms=_SIZE, lw=0.9, label=kind))
     return handles

@@ -6,18 +6,28 @@ import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from scgrn_tl.core import ArgumentError
 
 from ._dot_rows import draw_estimate, note_beside, set_value_axis, shortfall
 from ._palette import BLACK, BLUE, GREY, VERMILLION
-from ._quiet_axes import COLUMN, DASHES, DOTS, PAGE, SMALL, TEXT, TITLE, as_printed, legend_below, quiet
-from ._results import METRICS, Metric, as_names, find_metric, hub_floor_rows, read_results, summarize
+from ._quiet_axes import COLUMN, DASHES, DOTS, PAGE, SMALL, TEXT, TITLE, legend_below, quiet, warn_if_cut
+from ._results import (
+    METRICS,
+    Metric,
+    as_names,
+    best_first,
+    find_metric,
+    hub_floor_rows,
+    kinds_of,
+    read_results,
+    summarize,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
@@ -61,13 +71,14 @@ def benchmark(
     Figure 2 of Kommu et al. (2024), as dots. A large marker is the mean over folds, each fold's seeds averaged first;
     the line through it is the 95 % t-interval over folds, or over seeds where there is one fold; fewer than three
     values have none. It is about folds and seeds of one dataset, not about other datasets, and folds that share
-    training pairs are not independent. Ticks are the runs themselves, where a method has at most 15. For times and
-    memory the mean is geometric.
+    training pairs are not independent. A t-interval knows of no limits: it is cut at 0, and at 1 for metrics that go no
+    further. One that goes on beyond the edge of its panel has a triangle there. Ticks are the runs themselves, where a
+    method has at most 15. For times and memory the mean is geometric.
 
     Methods are sorted by their mean in the first metric, the best on top; where one lacks a dataset, by how far it is
     from the mean of all methods on the others. Floors and controls stand below, in grey. A dashed line is the hub
     floor, a dotted one the random level, their values above; the mean of each method is printed at the right. Runs that
-    failed are counted in the row. An interval that reaches the edge of its panel goes on beyond it.
+    failed are counted in the row.
 
     Parameters
     ----------
@@ -90,14 +101,16 @@ def benchmark(
         Width of a new figure in inches; panels that do not fit beside each other go below. A column's width (3.4) for
         one panel, a page's (7) for more if ``None``.
     axes
-        Where to draw: one axes for each metric and dataset, in the order of the result. A new figure if ``None``.
+        Where to draw: one axes for each metric and dataset, in the order of the result. A new figure if ``None``. Names
+        and legend stand outside the axes: make their figure with ``layout="constrained"``, or they may be cut.
     legend
         Draw the legend below the panels.
 
     Returns
     -------
-    The axes as ``object[n_metrics, n_datasets]``. Markers, intervals and ticks have the gids ``"mean:<method>"``,
-    ``"interval:<method>"`` and ``"runs:<method>"``, the lines ``"floor"`` and ``"random"``.
+    The axes as ``object[n_metrics, n_datasets]``. Markers, intervals, their triangles and ticks have the gids
+    ``"mean:<method>"``, ``"interval:<method>"``, ``"beyond:<method>"`` and ``"runs:<method>"``, the lines ``"floor"``
+    and ``"random"``.
 
     Raises
     ------
@@ -142,58 +155,29 @@ def benchmark(
                 title=dataset,
             )
     if legend:
-        ranked = any(each.of_ranking for each in drawn)
-        handles = _legend_handles(
-            layout,
-            floor=as_printed(str(floor)) if len(of_floor) and ranked else "",
-            with_random=any(each.random is not None for each in drawn),
-        )
-        legend_below(panels.ravel().tolist(), handles)
+        legend_below(panels.ravel().tolist(), _legend_handles(panels, layout, floor=str(floor)))
+    if axes is not None:
+        warn_if_cut(panels.ravel().tolist())
     return panels
 
 
 def _arrange(shown: pd.DataFrame, chosen: list[str], stand_out: list[str], name: str) -> list[_Row]:
     """The rows from top to bottom: methods, floors, controls, each group from the best to the worst."""
-    metric = METRICS[name]
-    means = pd.DataFrame(
-        {
-            dataset: {
-                method: summarize(runs[name], runs["fold"], is_log=metric.is_log).mean
-                for method, runs in of_dataset.groupby("method")
-            }
-            for dataset, of_dataset in shown.groupby("dataset")
-        }
-    ).reindex(chosen)
-    if metric.is_log:
-        means = np.log(means)
-    # A method that lacks a hard dataset is not better for it: what counts is the distance to the others there.
-    standing = (means - means.mean()).mean(axis=1) * (1 if metric.lower_is_better else -1)
-    first = shown.drop_duplicates("method").set_index("method")
-    looks = {"method": (BLUE, "o", True), "floor": (GREY, "s", True), "control": (GREY, "D", False)}
+    looks = {
+        "supervised": (BLUE, "o", True),
+        "unsupervised": (BLUE, "o", False),
+        "floor": (GREY, "s", True),
+        "control": (GREY, "D", False),
+    }
+    kinds = kinds_of(shown)
     rows: list[_Row] = []
     y = 0.0
-    for role, (color, marker, filled) in looks.items():
-        group = [method for method in chosen if str(first.loc[method, "role"]) == role]
-        group.sort(key=lambda method: (np.isnan(standing[method]), np.nan_to_num(standing[method]), method))
+    for group in best_first(shown, chosen, name):
         for method in group:
-            learns = bool(first.loc[method, "supervised"])
-            kind = role if role != "method" else "supervised" if learns else "unsupervised"
-            rows.append(
-                _Row(
-                    method,
-                    y,
-                    kind,
-                    VERMILLION if method in stand_out else color,
-                    marker,
-                    filled and kind != "unsupervised",
-                )
-            )
+            color, marker, filled = looks[kinds[method]]
+            rows.append(_Row(method, y, kinds[method], VERMILLION if method in stand_out else color, marker, filled))
             y += 1.0
         y += _GAP if group else 0.0
-    if len(rows) < len(chosen):
-        strange = sorted(set(first.loc[chosen, "role"].astype(str)) - set(looks))
-        msg = f"The column 'role' has {', '.join(map(repr, strange))}; it is one of {', '.join(map(repr, looks))}."
-        raise ArgumentError(msg)
     return rows
 
 
@@ -244,7 +228,7 @@ def _draw_panel(
     quiet(ax)
     runs = {row.name: shown[shown["method"] == row.name] for row in layout}
     estimates = {
-        method: summarize(of_method[name], of_method["fold"], is_log=metric.is_log)
+        method: summarize(of_method[name], of_method["fold"], is_log=metric.is_log, possible=metric.possible)
         for method, of_method in runs.items()
     }
     values = {method: of_method[name].dropna().to_numpy(dtype=float) for method, of_method in runs.items()}
@@ -254,14 +238,14 @@ def _draw_panel(
         list(estimates.values()),
         [level, floor],
         is_log=metric.is_log,
-        possible=(0.0, metric.most),
     )
     ax.set_ylim(layout[-1].y + 0.7, -0.7)
     _draw_levels(ax, level, floor, metric)
     for row in layout:
         ax.axhline(row.y, color="#E6E6E6", lw=0.5, zorder=0.5)
         estimate, of_row = estimates[row.name], values[row.name]
-        draw_estimate(ax, row.y, estimate, of_row, name=row.name, color=row.color, marker=row.marker, filled=row.filled)
+        face = row.color if row.filled else "white"
+        draw_estimate(ax, row.y, estimate, of_row, name=row.name, color=row.color, marker=row.marker, face=face)
         if note := shortfall(runs[row.name], name):
             note_beside(ax, row.y, note, np.array([*of_row, *estimate]))
         ax.annotate(
@@ -310,7 +294,7 @@ def _label_rows(ax: Axes, layout: list[_Row]) -> None:
     if place is not None and not place.is_first_col():
         ax.tick_params(axis="y", labelleft=False)
         return
-    ax.set_yticklabels([as_printed(row.name) for row in layout])
+    ax.set_yticklabels([row.name for row in layout])
     for label, row in zip(ax.get_yticklabels(), layout, strict=True):
         label.set_color(row.color if row.color == VERMILLION else BLACK if row.kind.endswith("supervised") else GREY)
 
@@ -325,20 +309,25 @@ def _floor_level(rows: pd.DataFrame, name: str) -> float:
     return summarize(rows[name], rows["fold"]).mean if METRICS[name].of_ranking else np.nan
 
 
-def _legend_handles(layout: list[_Row], *, floor: str, with_random: bool) -> list[Artist]:
+def _legend_handles(panels: np.ndarray, layout: list[_Row], *, floor: str) -> list[Artist]:
+    """Of what is drawn in any of the panels, and nothing else."""
     from matplotlib.lines import Line2D
 
+    drawn = {str(line.get_gid()) for ax in panels.ravel() for line in ax.lines}
+    forms = {gid.partition(":")[0] for gid in drawn}
     handles: list[Artist] = []
     for kind in ("supervised", "unsupervised", "floor", "control"):
-        look = next((row for row in layout if row.kind == kind), None)
+        look = next((row for row in layout if row.kind == kind and f"mean:{row.name}" in drawn), None)
         if look is not None:
             color = BLUE if kind.endswith("supervised") else GREY
             style: dict[str, Any] = {"marker": look.marker, "mec": color, "mfc": color if look.filled else "white"}
             handles.append(Line2D([], [], ls="none", ms=4.2, mew=0.8, label=kind, **style))
-    handles.append(Line2D([], [], color=BLACK, lw=0.9, label="95 % interval"))
-    handles.append(Line2D([], [], color=BLACK, ls="none", marker="|", ms=4.0, mew=0.5, label="one run"))
-    if floor:
+    if "interval" in forms:
+        handles.append(Line2D([], [], color=BLACK, lw=0.9, label="95 % interval"))
+    if "runs" in forms:
+        handles.append(Line2D([], [], color=BLACK, ls="none", marker="|", ms=4.0, mew=0.5, label="one run"))
+    if "floor" in forms:
         handles.append(Line2D([], [], color=GREY, lw=0.8, ls=DASHES, label=floor))
-    if with_random:
+    if "random" in forms:
         handles.append(Line2D([], [], color=GREY, lw=0.8, ls=DOTS, label="random level"))
     return handles

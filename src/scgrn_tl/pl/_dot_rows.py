@@ -12,6 +12,7 @@ from ._quiet_axes import SMALL
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.typing import ColorType
 
     from ._results import Estimate
 
@@ -32,19 +33,36 @@ def draw_estimate(
     name: str,
     color: str,
     marker: str,
-    filled: bool = True,
+    face: ColorType,
     size: float = 4.2,
+    interval_above: bool = False,
 ) -> None:
     """A marker at the mean, a line over its interval, and, where they are few, a tick for every run.
 
-    The artists have the gids ``mean:<name>``, ``interval:<name>`` and ``runs:<name>``.
+    Where the interval goes on beyond the limits of the axes, which have to be set, a triangle at the edge points there.
+    The artists have the gids ``mean:<name>``, ``interval:<name>``, ``runs:<name>`` and ``beyond:<name>``.
     """
     if 1 < len(values) <= _MOST_DOTS:
         ax.plot(values, np.full(len(values), y), "|", ms=4.0, mew=0.5, color=color, zorder=2.2, gid=f"runs:{name}")
     if np.isfinite(estimate.low):
-        ax.plot([estimate.low, estimate.high], [y, y], "-", color=color, lw=0.9, zorder=2.4, gid=f"interval:{name}")
+        # A marker may be wider than the interval, and hide it.
+        above = 3.2 if interval_above else 2.4
+        ax.plot([estimate.low, estimate.high], [y, y], "-", color=color, lw=0.9, zorder=above, gid=f"interval:{name}")
+        first, last = ax.get_xlim()
+        for edge, marker_there, is_beyond in ((0, 4, estimate.low < first), (1, 5, estimate.high > last)):
+            if is_beyond:  # 4 and 5 are carets to the left and right, their tips at the point
+                ax.plot(
+                    [edge],
+                    [y],
+                    marker=marker_there,
+                    ms=3.6,
+                    mew=0,
+                    color=color,
+                    zorder=3.4,
+                    transform=ax.get_yaxis_transform(),
+                    gid=f"beyond:{name}",
+                )
     if np.isfinite(estimate.mean):
-        face = color if filled else "white"
         ax.plot(
             [estimate.mean], [y], marker=marker, ms=size, mfc=face, mec=color, mew=0.8, zorder=3, gid=f"mean:{name}"
         )
@@ -57,7 +75,6 @@ def set_value_axis(
     levels: list[float],
     *,
     is_log: bool = False,
-    possible: tuple[float, float] = (-np.inf, np.inf),
 ) -> None:
     """Scale, limits and ticks: runs, means and lines are inside, intervals as far as they do not dwarf those.
 
@@ -73,29 +90,17 @@ def set_value_axis(
         Where lines are drawn; NaN for none.
     is_log
         Whether the axis is logarithmic.
-    possible
-        Which values there can be: intervals do not widen the axis beyond.
     """
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import NullFormatter
 
-    low, high = _limits(values, estimates, levels, is_log=is_log, possible=possible)
+    from ._value_ticks import LogLabels, RoundNumbers
+
     if is_log:
         ax.set_xscale("log")
-        within_a_decade_or_so = high < 30 * low
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if within_a_decade_or_so else (1,), numticks=5))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _on_a_log_axis(value)))
+        ax.xaxis.set_major_formatter(LogLabels())
         ax.xaxis.set_minor_formatter(NullFormatter())
-    else:
-        # Numbers of a narrow axis have many digits, so fewer of them have room.
-        narrow = high - low < 0.05 * max(abs(low), abs(high))
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=2 if narrow else 5, steps=[1, 2, 5, 10]))
-    ax.set_xlim(low, high)
-
-
-def _on_a_log_axis(value: float) -> str:
-    power = round(np.log10(value))
-    is_long = not -3 < power < 4 and np.isclose(value, 10.0**power)
-    return f"$10^{{{power}}}$" if is_long else f"{value:,g}"
+    ax.xaxis.set_major_locator(RoundNumbers(ax, is_log=is_log))
+    ax.set_xlim(_limits(values, estimates, levels, is_log=is_log))
 
 
 def _limits(
@@ -104,10 +109,9 @@ def _limits(
     levels: list[float],
     *,
     is_log: bool,
-    possible: tuple[float, float],
 ) -> tuple[float, float]:
     inside = np.concatenate([values, [estimate.mean for estimate in estimates], levels])
-    ends = np.clip([bound for estimate in estimates for bound in estimate[1:]], *possible)
+    ends = np.array([bound for estimate in estimates for bound in estimate[1:]])
     inside, ends = inside[np.isfinite(inside)], ends[np.isfinite(ends)]
     if not len(inside):
         return (1.0, 10.0) if is_log else (0.0, 1.0)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from scgrn_tl.get._slots import Threshold
 
-__all__ = ["KINDS", "edges_to_draw"]
+__all__ = ["KINDS", "edges_to_draw", "is_directed"]
 
 KINDS = ("predicted", "found", "only_here", "new", "missed", "only_compare")
 """Kinds of edges.
@@ -48,12 +48,16 @@ def edges_to_draw(
     min_probability: Threshold,
     reference: Any,
     compare: str | None,
+    directed: bool,
 ) -> tuple[pd.DataFrame, int]:
     """The edges to draw, ``source, target, probability, sign, kind``, and how many missed ones there were in all.
 
     Missed edges are those of the reference between the genes drawn (or named in ``tfs`` and ``targets``) that fall
     below the threshold; an edge above it that merely is not among the ``top_n`` is not missed. At most as many are kept
     as there are predicted edges, those with the lowest score first: the plainest misses.
+
+    Of a network that is not ``directed``, a pair of genes is a single edge, and the direction of the reference does not
+    count.
     """
     tfs = [tfs] if isinstance(tfs, str) else None if tfs is None else list(tfs)
     targets = [targets] if isinstance(targets, str) else None if targets is None else list(targets)
@@ -62,34 +66,66 @@ def edges_to_draw(
     predicted = grn_df(adata, key=key, **selection)
     if not len(predicted):
         _raise_nothing_left(adata, key, selection)
+    predicted = _once_a_pair(predicted, directed=directed)
     shown = predicted.head(top_n).copy()
-    here = _pairs(predicted)
-    there = None if compare is None else _compared_pairs(adata, compare, selection, n_edges=len(predicted))
+    # A network with directions, held against one without, is held against its pairs.
+    both_directed = directed and (compare is None or is_directed(adata, compare))
+    there = (
+        pd.MultiIndex.from_arrays([[], []])
+        if compare is None
+        else _compared_pairs(adata, compare, selection, n_edges=len(predicted), directed=both_directed)
+    )
+    by_both = _pairs(shown, directed=both_directed).isin(there) | (compare is None)
     if reference is None:
-        shown["kind"] = "predicted" if there is None else np.where(_pairs(shown).isin(there), "found", "only_here")
+        shown["kind"] = "predicted" if compare is None else np.where(by_both, "found", "only_here")
         return shown, 0
 
     truth = _read_reference(adata, reference, key)
     if not len(_pairs(truth).intersection(_scored_pairs(adata, key, truth))):
         msg = "No edge of the reference starts at a regulator of this network: nothing can be found or missed."
         raise ArgumentError(msg)
-    is_true = _pairs(shown).isin(_pairs(truth))
-    by_both = np.ones(len(shown), dtype=bool) if there is None else _pairs(shown).isin(there)
+    truth = _once_a_pair(truth, directed=directed)
+    of_truth = _pairs(truth, directed=directed)
+    is_true = _pairs(shown, directed=directed).isin(of_truth)
     shown["kind"] = np.select([is_true & by_both, is_true], ["found", "only_here"], "new")
 
     sources = set(tfs if tfs is not None else shown["source"])
     sinks = set(targets if targets is not None else [*shown["source"], *shown["target"]])
-    possible = truth["source"].isin(sources) & truth["target"].isin(sinks) & ~_pairs(truth).isin(here)
+    possible = truth["source"].isin(sources) & truth["target"].isin(sinks)
+    possible &= ~of_truth.isin(_pairs(predicted, directed=directed))
     missed = truth[possible].copy()
     missed["probability"] = _scores_of(adata, key, missed)
-    missed["kind"] = "missed" if there is None else np.where(_pairs(missed).isin(there), "only_compare", "missed")
+    missed["kind"] = np.where(_pairs(missed, directed=both_directed).isin(there), "only_compare", "missed")
     missed = missed.sort_values(["probability", "source", "target"], kind="stable")
     columns = ["source", "target", "probability", "sign", "kind"]
     return pd.concat([shown[columns], missed[columns].head(len(shown))], ignore_index=True), len(missed)
 
 
-def _pairs(frame: pd.DataFrame) -> pd.MultiIndex:
-    return pd.MultiIndex.from_arrays([frame["source"].astype(str), frame["target"].astype(str)])
+def is_directed(adata: AnnData, key: str) -> bool:
+    """Whether the network tells who regulates whom: what its record says, or its method; yes where nobody says."""
+    from scgrn_tl import methods
+
+    record = adata.uns.get(key)
+    if not hasattr(record, "get"):
+        return True
+    if (told := record.get("directed")) is not None:
+        return bool(told)
+    params = record.get("params")
+    name = params.get("method") if hasattr(params, "get") else None
+    return name not in methods.names() or methods.get(str(name)).directed
+
+
+def _pairs(frame: pd.DataFrame, *, directed: bool = True) -> pd.MultiIndex:
+    """Source and target of each edge; their names in alphabetical order if it is not ``directed``."""
+    source, target = (frame[column].astype(str).to_numpy(dtype=object) for column in ("source", "target"))
+    if not directed:
+        turned = source > target
+        source, target = np.where(turned, target, source), np.where(turned, source, target)
+    return pd.MultiIndex.from_arrays([source, target])
+
+
+def _once_a_pair(edges: pd.DataFrame, *, directed: bool) -> pd.DataFrame:
+    return edges if directed else edges[~_pairs(edges, directed=False).duplicated()]
 
 
 def _scored_pairs(adata: AnnData, key: str, truth: pd.DataFrame) -> pd.MultiIndex:
@@ -106,11 +142,14 @@ def _scores_of(adata: AnnData, key: str, edges: pd.DataFrame) -> np.ndarray:
     )
 
 
-def _compared_pairs(adata: AnnData, compare: str, selection: dict[str, Any], *, n_edges: int) -> pd.MultiIndex:
+def _compared_pairs(
+    adata: AnnData, compare: str, selection: dict[str, Any], *, n_edges: int, directed: bool
+) -> pd.MultiIndex:
     """What the other network predicts: by the same threshold, or as many edges where it holds no probabilities."""
-    if not read_network(adata, compare).holds_probabilities:
-        selection = {**selection, "min_probability": None, "top_n": n_edges}
-    return _pairs(grn_df(adata, key=compare, **selection))
+    if read_network(adata, compare).holds_probabilities:
+        return _pairs(grn_df(adata, key=compare, **selection), directed=directed)
+    edges = grn_df(adata, key=compare, **{**selection, "min_probability": None})
+    return _pairs(_once_a_pair(edges, directed=is_directed(adata, compare)).head(n_edges), directed=directed)
 
 
 def _read_reference(adata: AnnData, reference: Any, key: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 from scgrn_tl.core import open_anndata
 from scgrn_tl.get._slots import read_network
 
-from ._edge_kinds import KINDS, edges_to_draw
+from ._edge_kinds import KINDS, edges_to_draw, is_directed
 from ._labels import place_labels
 from ._layout import network_layout, push_apart
 from ._palette import BLACK, BLUE, GREEN, GREY, PURPLE, SKY_BLUE, VERMILLION
@@ -72,8 +72,10 @@ def grn_edges(
     - dotted grey: in the reference, not predicted;
     - dotted purple: in the reference, not predicted here, but by the network ``compare``.
 
-    An arrow ends each edge, a bar where the regulator is known to repress. The colours are told apart with any colour
-    vision. Regulators are always named, other genes where there is room for the name.
+    An arrow ends each edge, a bar where the regulator is known to repress. Edges of a method that gives no direction
+    (``directed`` of :func:`scgrn_tl.methods.show`) are plain lines, one for each pair of genes, in whichever direction
+    the reference has it. The colours are told apart with any colour vision. Regulators are always named, other genes
+    where there is room for the name.
 
     Parameters
     ----------
@@ -108,7 +110,8 @@ def grn_edges(
     Returns
     -------
     The axes. Each edge is a :class:`matplotlib.patches.FancyArrowPatch` with the gid ``"<kind>:<source>-><target>"``,
-    where ``<kind>`` is ``predicted``, ``found``, ``only_here``, ``new``, ``missed`` or ``only_compare``.
+    where ``<kind>`` is ``predicted``, ``found``, ``only_here``, ``new``, ``missed`` or ``only_compare``; without a
+    direction ``--`` stands for ``->``.
 
     Raises
     ------
@@ -123,6 +126,7 @@ def grn_edges(
     import networkx as nx
 
     adata = open_anndata(adata, modality=modality)
+    directed = is_directed(adata, key)
     edges, n_missed = edges_to_draw(
         adata,
         key=key,
@@ -132,7 +136,10 @@ def grn_edges(
         min_probability=min_probability,
         reference=reference,
         compare=compare,
+        directed=directed,
     )
+    if not directed:
+        edges["sign"] = 0  # a bar at one end would be a direction
     graph = nx.from_pandas_edgelist(edges, edge_attr=["kind", "sign", "probability"], create_using=nx.DiGraph)
     network = read_network(adata, key)
     regulators = set(network.genes[network.is_regulator]) | set(edges["source"])
@@ -155,15 +162,17 @@ def grn_edges(
 
     nodes = list(graph)
     is_tf = np.array([node in regulators for node in nodes])
-    radii = _radii(graph, nodes, is_tf)
+    n_edges = dict(graph.out_degree if directed else graph.degree)
+    radii = _radii(n_edges, is_tf)
     placed = network_layout(graph, aspect=width / height)
     xy = _fit(np.array([placed[node] for node in nodes]), radii, width, height)
     # Data are typographic points: what is placed here in points stands where it should.
     ax.set_xlim(0, width)
     ax.set_ylim(0, height)
-    _draw_edges(ax, edges, dict(zip(nodes, xy, strict=True)), dict(zip(nodes, radii, strict=True)))
+    places, sizes = dict(zip(nodes, xy, strict=True)), dict(zip(nodes, radii, strict=True))
+    _draw_edges(ax, edges, places, sizes, directed=directed)
     _draw_nodes(ax, xy, radii, is_tf)
-    _draw_labels(ax, graph, nodes, xy, radii, is_tf, page=(width, height), n_targets=n_target_labels)
+    _draw_labels(ax, graph, n_edges, xy, radii, is_tf, page=(width, height), n_targets=n_target_labels)
     return ax
 
 
@@ -183,11 +192,11 @@ def _size_in_points(ax: Axes, figure: Figure) -> tuple[float, float]:
     return float(box.width * scale), float(box.height * scale)
 
 
-def _radii(graph: nx.DiGraph, nodes: list[str], is_tf: np.ndarray) -> np.ndarray:
-    """Points. The area of a regulator grows with the edges that start there."""
-    small = 2.6 if len(nodes) <= 60 else 2.2 if len(nodes) <= 150 else 1.8
-    out_degree = np.array([degree for _, degree in graph.out_degree(nodes)], dtype=float)
-    share = out_degree / max(1.0, float(out_degree.max()))
+def _radii(n_edges: Mapping[str, int], is_tf: np.ndarray) -> np.ndarray:
+    """Points. The area of a regulator grows with its edges: those that start there, where they have a direction."""
+    small = 2.6 if len(n_edges) <= 60 else 2.2 if len(n_edges) <= 150 else 1.8
+    degree = np.array(list(n_edges.values()), dtype=float)
+    share = degree / max(1.0, float(degree.max()))
     return np.where(is_tf, np.sqrt(3.2**2 + (7.0**2 - 3.2**2) * share), small)
 
 
@@ -204,7 +213,14 @@ def _fit(xy: np.ndarray, radii: np.ndarray, width: float, height: float) -> np.n
     return spread(push_apart(spread(xy), radii))
 
 
-def _draw_edges(ax: Axes, edges: pd.DataFrame, position: Mapping[str, np.ndarray], radius: Mapping[str, float]) -> None:
+def _draw_edges(
+    ax: Axes,
+    edges: pd.DataFrame,
+    position: Mapping[str, np.ndarray],
+    radius: Mapping[str, float],
+    *,
+    directed: bool,
+) -> None:
     from matplotlib.patches import FancyArrowPatch
 
     drawn = set(zip(edges["source"], edges["target"], strict=True))
@@ -214,7 +230,7 @@ def _draw_edges(ax: Axes, edges: pd.DataFrame, position: Mapping[str, np.ndarray
         dotted, stands_out = kind in _DOTTED, kind in {"only_here", "only_compare"}
         bend = 0.18 if (target, source) in drawn else 0.0  # two edges between the same genes stay apart
         start, end = position[source], position[target]
-        end_gap = radius[target] + (1.2 if sign < 0 else 0.5)
+        end_gap = radius[target] + (1.2 if sign < 0 else 0.5 if directed else 0.0)
         look: dict[str, Any] = {
             "mutation_scale": scale,
             "color": _COLORS[kind],
@@ -229,16 +245,16 @@ def _draw_edges(ax: Axes, edges: pd.DataFrame, position: Mapping[str, np.ndarray
             FancyArrowPatch(
                 tuple(start),
                 tuple(end),
-                arrowstyle="-" if dotted else tip,
+                arrowstyle="-" if dotted or not directed else tip,
                 linestyle=_DOTS if dotted else "solid",
                 connectionstyle=f"arc3,rad={bend}",
                 shrinkA=0.9 * radius[source],
-                shrinkB=end_gap + (0.4 * scale if dotted else 0.0),
-                gid=f"{kind}:{source}->{target}",
+                shrinkB=end_gap + (0.4 * scale if dotted and directed else 0.0),
+                gid=f"{kind}:{source}{'->' if directed else '--'}{target}",
                 **look,
             )
         )
-        if dotted:  # the tip apart, or its rim would be dotted too
+        if dotted and directed:  # the tip apart, or its rim would be dotted too
             control = (start + end) / 2 + bend * (end - start)[::-1] * np.array([1, -1])
             along = (end - control) / max(float(np.linalg.norm(end - control)), 1e-9)
             at = end - along * end_gap
@@ -258,7 +274,7 @@ def _draw_nodes(ax: Axes, xy: np.ndarray, radii: np.ndarray, is_tf: np.ndarray) 
 def _draw_labels(
     ax: Axes,
     graph: nx.DiGraph,
-    nodes: list[str],
+    n_edges: Mapping[str, int],
     xy: np.ndarray,
     radii: np.ndarray,
     is_tf: np.ndarray,
@@ -266,9 +282,11 @@ def _draw_labels(
     page: tuple[float, float],
     n_targets: int,
 ) -> None:
-    out_degree, in_degree = dict(graph.out_degree), dict(graph.in_degree)
+    from matplotlib.patheffects import withStroke
+
+    nodes, in_degree = list(graph), dict(graph.in_degree)
     order = sorted(
-        range(len(nodes)), key=lambda at: (not is_tf[at], -out_degree[nodes[at]], -in_degree[nodes[at]], nodes[at])
+        range(len(nodes)), key=lambda at: (not is_tf[at], -n_edges[nodes[at]], -in_degree[nodes[at]], nodes[at])
     )[: int(is_tf.sum()) + n_targets]
     texts, sizes = {}, np.zeros((len(nodes), 2))
     points_per_pixel = _POINTS_PER_INCH / ax.figure.dpi
@@ -284,7 +302,7 @@ def _draw_labels(
             fontstyle="normal" if is_tf[at] else "italic",
             color=BLACK,
             zorder=5 if is_tf[at] else 4,
-            bbox={"boxstyle": "square,pad=0.05", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
+            path_effects=[withStroke(linewidth=1.6, foreground="white")],
         )
         box = text.get_window_extent()
         sizes[at] = np.array([box.width, box.height]) * points_per_pixel + 0.6

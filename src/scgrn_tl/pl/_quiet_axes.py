@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 from ._palette import BLACK
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-__all__ = ["COLUMN", "DASHES", "DOTS", "PAGE", "SMALL", "TEXT", "TITLE", "as_printed", "legend_below", "quiet"]
+__all__ = ["COLUMN", "DASHES", "DOTS", "PAGE", "SMALL", "TEXT", "TITLE", "legend_below", "quiet", "warn_if_cut"]
+
+LOGGER = logging.getLogger(__name__)
 
 COLUMN: Final = 3.4
 PAGE: Final = 7.0
@@ -38,11 +41,6 @@ def quiet(ax: Axes) -> None:
     ax.yaxis.label.set_fontsize(TEXT)
 
 
-def as_printed(name: str) -> str:
-    """The name of a method as a reader expects it."""
-    return name.replace("_", " ")
-
-
 def legend_below(axes: Sequence[Axes], handles: Sequence[Artist], *, title: str = "") -> float:
     """A legend under everything, in as many columns as there is room for.
 
@@ -58,11 +56,13 @@ def legend_below(axes: Sequence[Axes], handles: Sequence[Artist], *, title: str 
 
     Returns
     -------
-    Its height in inches, about.
+    Its height in inches, about; 0 without handles.
     """
     from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.transforms import ScaledTranslation
 
+    if not handles:
+        return 0.0
     ax = axes[-1]
     figure = ax.figure
     has_others = set(figure.axes) != set(axes)
@@ -93,3 +93,17 @@ def legend_below(axes: Sequence[Axes], handles: Sequence[Artist], *, title: str 
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=ax.transAxes + down, **look)
     n_lines = -(-len(handles) // n_columns) + bool(title)
     return (1.4 * n_lines + 0.8) * SMALL / 72
+
+
+def warn_if_cut(axes: Sequence[Axes]) -> None:
+    """Log what to do where something around axes that were given reaches out of a figure without a layout."""
+    root = axes[0].figure.figure
+    if root.get_layout_engine() is not None:
+        return
+    page = root.bbox.padded(1.0)
+    around = [box for ax in axes if (box := ax.get_tightbbox()) is not None]
+    if any(not (page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1) for box in around):
+        LOGGER.warning(
+            "Names or the legend reach out of the figure and will be cut. Make it with layout='constrained', or save "
+            "it with bbox_inches='tight'."
+        )

@@ -11,7 +11,7 @@ import pandas as pd
 from scgrn_tl.core import ArgumentError, MissingKeyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = [
     "METRICS",
@@ -19,8 +19,11 @@ __all__ = [
     "Estimate",
     "Metric",
     "as_names",
+    "best_first",
+    "by_role",
     "find_metric",
     "hub_floor_rows",
+    "kinds_of",
     "read_results",
     "summarize",
 ]
@@ -28,7 +31,7 @@ __all__ = [
 RUN = ["dataset", "method", "split", "fold", "seed"]
 """What tells one row of the table from another."""
 
-
+_ROLES = ("method", "floor", "control")
 _LEAST_FOR_AN_INTERVAL = 3
 
 
@@ -67,6 +70,11 @@ class Metric:
         if np.isnan(value):
             return "–"
         return f"{value:.2g}" if self.is_log and value < 100 else f"{value:,.{self.digits}f}"
+
+    @property
+    def possible(self) -> tuple[float, float]:
+        """The least and the largest value that it can take."""
+        return 0.0, self.most
 
     @property
     def axis_label(self) -> str:
@@ -217,7 +225,59 @@ def hub_floor_rows(rows: pd.DataFrame, floor: str | None) -> pd.DataFrame:
     return found
 
 
-def summarize(values: pd.Series, fold: pd.Series, *, is_log: bool = False) -> Estimate:
+def kinds_of(rows: pd.DataFrame) -> dict[str, str]:
+    """What each method is: ``"supervised"``, ``"unsupervised"``, ``"floor"`` or ``"control"``.
+
+    Raises
+    ------
+    ArgumentError
+        If the column ``role`` has something else than ``"method"``, ``"floor"`` and ``"control"``.
+    """
+    first = rows.drop_duplicates("method")
+    role = first["role"].astype(str)
+    if strange := sorted(set(role) - set(_ROLES)):
+        msg = f"The column 'role' has {', '.join(map(repr, strange))}; it is one of {', '.join(map(repr, _ROLES))}."
+        raise ArgumentError(msg)
+    learns = np.where(first["supervised"].astype(bool), "supervised", "unsupervised")
+    return dict(zip(first["method"], np.where(role == "method", learns, role).tolist(), strict=True))
+
+
+def by_role(kinds: dict[str, str], names: Iterable[str], standing: Callable[[str], Any]) -> list[list[str]]:
+    """``names`` in three groups, methods, floors and controls, each sorted by ``standing``."""
+    ordered = sorted(names, key=standing)
+    apart = {"floor": 1, "control": 2}
+    return [[name for name in ordered if apart.get(kinds[name], 0) == group] for group in range(3)]
+
+
+def best_first(rows: pd.DataFrame, names: Sequence[str], metric: str) -> list[list[str]]:
+    """``names`` in three groups, methods, floors and controls, each from the best mean to the worst.
+
+    Where a method lacks a dataset, what counts is its distance to the mean of all on the others: it is not better for
+    leaving out a hard one.
+    """
+    about = METRICS[metric]
+    means = pd.DataFrame(
+        {
+            dataset: {
+                method: summarize(runs[metric], runs["fold"], is_log=about.is_log).mean
+                for method, runs in of_dataset.groupby("method")
+            }
+            for dataset, of_dataset in rows.groupby("dataset")
+        }
+    ).reindex(names)
+    if about.is_log:
+        means = np.log(means)
+    standing = (means - means.mean()).mean(axis=1) * (1 if about.lower_is_better else -1)
+    return by_role(kinds_of(rows), names, lambda name: (np.isnan(standing[name]), np.nan_to_num(standing[name]), name))
+
+
+def summarize(
+    values: pd.Series,
+    fold: pd.Series,
+    *,
+    is_log: bool = False,
+    possible: tuple[float, float] = (-np.inf, np.inf),
+) -> Estimate:
     """Mean over folds with its 95 % t-interval.
 
     Seeds of one fold share its test pairs, so they are averaged first and folds are what is counted. With a single fold
@@ -232,6 +292,8 @@ def summarize(values: pd.Series, fold: pd.Series, *, is_log: bool = False) -> Es
         Which fold each run is of.
     is_log
         Average logarithms: a geometric mean. Values below one millionth count as that much.
+    possible
+        The least and the largest value that there can be: a t-interval knows of no limits and is cut there.
 
     Returns
     -------
@@ -249,8 +311,10 @@ def summarize(values: pd.Series, fold: pd.Series, *, is_log: bool = False) -> Es
         from scipy import stats
 
         margin = float(stats.t.ppf(0.975, len(sample) - 1) * sample.std(ddof=1) / np.sqrt(len(sample)))
-    bounds = np.array([mean, mean - margin, mean + margin])
-    return Estimate(*map(float, np.exp(bounds) if is_log else bounds))
+    found = np.array([mean, mean - margin, mean + margin])
+    if is_log:
+        found = np.exp(found)
+    return Estimate(float(found[0]), *map(float, np.clip(found[1:], *possible)))
 
 
 def _listed(names: Sequence[Any], limit: int = 30) -> str:

@@ -12,7 +12,7 @@ from scgrn_tl.core.metrics import edge_metrics
 
 from ._pair_scores import ScoredPairs, labeled_part, read_predictions, stored_scores
 from ._palette import BLACK, BLUE, GREEN, GREY, PURPLE, SKY_BLUE, VERMILLION
-from ._quiet_axes import COLUMN, DASHES, DOTS, SMALL, as_printed, legend_below, quiet
+from ._quiet_axes import COLUMN, DASHES, DOTS, SMALL, legend_below, quiet, warn_if_cut
 from ._results import as_names, hub_floor_rows, read_results
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def roc_pr(
         With a table, the method drawn dashed, if it is there; ``None`` for none. With an AnnData, ``"hub_floor"``,
         which is made out of the split's training and validation pairs, or ``None``.
     axes
-        Two axes, for ROC and for precision–recall; a new figure of one column's width if ``None``.
+        Two axes, for ROC and for precision–recall; a new figure of one column's width if ``None``. The legend stands
+        outside: make their figure with ``layout="constrained"``, or it may be cut.
     legend
         Draw the legend below, best AUROC first.
     modality
@@ -149,6 +150,8 @@ def roc_pr(
         height = legend_below(panels.tolist(), handles, title="AUROC / AUPRC")
         if figure is not None:
             figure.set_size_inches(COLUMN, _PANEL_HEIGHT + height)
+    if figure is None:
+        warn_if_cut(panels.tolist())
     return panels
 
 
@@ -277,7 +280,7 @@ def _draw(panels: np.ndarray, curves: list[_Curve], of_floor: list[_Curve]) -> l
             "lw": 1.0,
             "zorder": 3.5 if is_floor else 3.0 - 0.01 * number,
             "gid": f"curve:{curve.name}",
-            "label": f"{as_printed(curve.name)}  {curve.auroc:.3f} / {curve.auprc:.3f}",
+            "label": f"{curve.name}  {curve.auroc:.3f} / {curve.auprc:.3f}",
         }
         handles += roc.plot(false_rate, true_rate, **look)
         pr.plot(recall, precision, drawstyle="steps-post", **look)
