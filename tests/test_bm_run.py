@@ -11,7 +11,16 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import scgrn_tl as sg
-from scgrn_tl.core import ArgumentError, GRNScores, MissingKeyError, PriorNetwork, SplitError, make_task
+from scgrn_tl.bm._datasets import BenchmarkDataset, named_splits
+from scgrn_tl.core import (
+    ArgumentError,
+    GRNScores,
+    MissingKeyError,
+    PriorNetwork,
+    SplitError,
+    WeightsUnavailableError,
+    make_task,
+)
 from scgrn_tl.methods import _registry
 
 SMALL = {"gnn_widths": (16, 8), "gnn_heads": 2, "channel_hidden": 16, "channel_width": 8, "epochs": 3}
@@ -239,7 +248,11 @@ def test_two_jobs_give_what_one_gives(adata):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"datasets": "hHEP700"}, ArgumentError, "There is no dataset 'hHEP700'.*'hHEP500'"),
+        ({"datasets": "hHEP700"}, ArgumentError, "There is no dataset 'hHEP700'. Did you mean 'hHEP500'"),
+        ({"datasets": "mhsc-L"}, ArgumentError, "Did you mean 'mHSC-L500'"),
+        ({"datasets": "simulatd"}, ArgumentError, "Did you mean 'simulated'"),
+        ({"datasets": "yeast"}, ArgumentError, r"There is no dataset 'yeast'\. BEELINE"),
+        ({"datasets": "none.h5ad"}, ArgumentError, "'none.h5ad' is not there"),
         ({"datasets": []}, ArgumentError, "No dataset"),
         ({"datasets": 3}, ArgumentError, "datasets is a name"),
         ({"datasets": ["simulated", "simulated"]}, ArgumentError, "Two datasets are called 'simulated'"),
@@ -255,12 +268,15 @@ def test_two_jobs_give_what_one_gives(adata):
         ({"methods": ["pearson", "pearson"]}, ArgumentError, "Two methods have the label"),
         ({"splits": ["given"]}, ArgumentError, "no published splits"),
         ({"splits": ["fold"]}, ArgumentError, "splits are of the kinds"),
+        ({"splits": "fold"}, ArgumentError, "not 'fold'"),
         ({"splits": []}, ArgumentError, "No split is asked for"),
         ({"splits": ["tf"], "n_folds": 30}, SplitError, "cannot make 30 folds"),
         ({"seeds": 0}, ArgumentError, "seeds is how many"),
         ({"seeds": [1, 1]}, ArgumentError, "seeds is how many"),
         ({"n_jobs": 0}, ArgumentError, "n_jobs"),
         ({"timeout": 0}, ArgumentError, "timeout"),
+        ({"weights": "none.pth"}, WeightsUnavailableError, "none.pth"),
+        ({"device": "abacus"}, ArgumentError, "abacus"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -268,7 +284,7 @@ def test_what_cannot_be_run_is_said_before_anything_runs(adata, tmp_path, argume
     call = {"datasets": adata, "methods": "pearson", "splits": ["random"]} | arguments
     with pytest.raises(error, match=message):
         sg.bm.run(call.pop("datasets"), call.pop("methods"), out=tmp_path / "out", **call)
-    assert not (tmp_path / "out" / "results.parquet").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_data_without_known_edges_are_refused(adata):
@@ -278,6 +294,104 @@ def test_data_without_known_edges_are_refused(adata):
         sg.bm.run(bare, "pearson", splits=["random"])
     with pytest.raises(ArgumentError, match="no results"):
         sg.bm.read_results("nowhere")
+
+
+def test_without_a_kind_splits_are_the_published_ones_or_else_random(adata, prior, monkeypatch):
+    published = sg.bm.split_edges(prior, rng=7)
+    monkeypatch.setattr(sg.datasets, "beeline_split", lambda *_args, **_kwargs: published)
+    theirs = BenchmarkDataset("hHEP500", adata, prior, ("hHEP", 500, "specific"))
+    mine = BenchmarkDataset("data", adata, prior)
+    for dataset, splits, kind in ((theirs, None, "given"), (mine, None, "random"), (theirs, "random", "random")):
+        made = named_splits(dataset, splits, n_samples=2, n_folds=2)
+        assert [split.kind for split in made] == [kind, kind]
+        assert (made[0].pairs is published) == (kind == "given")
+
+
+def test_a_file_with_known_edges_is_a_dataset(adata, tmp_path):
+    adata.write_h5ad(tmp_path / "mine.h5ad")
+    table = sg.bm.run([str(tmp_path / "mine.h5ad"), adata], "pearson", n_samples=1, out=tmp_path / "out")
+    assert table["dataset"].unique().tolist() == ["mine", "data"]
+    assert table["data"].nunique() == 1
+    assert table["split"].unique().tolist() == ["random"]
+    again = sg.bm.run(tmp_path / "mine.h5ad", "pearson", splits="random", n_samples=1, out=tmp_path / "out")
+    pd.testing.assert_frame_equal(again, table[table["dataset"] == "mine"].reset_index(drop=True))
+
+
+def test_results_of_other_inputs_are_not_taken_for_these(adata, prior, tmp_path):
+    """Other folds of the same number, splits of the same name, embeddings of the same key."""
+    counting(tmp_path, supervised=True)
+    counting(tmp_path, "ordered")
+    entry = replace(_registry._REGISTRY["ordered"], uses_pseudotime=True)
+    _registry._REGISTRY |= {"ordered": entry, "embedded": replace(entry, name="embedded", uses_embedding=True)}
+    data = adata.copy()
+    data.obs["dpt_pseudotime"] = np.arange(data.n_obs)
+    other = data.copy()
+    other.obs["dpt_pseudotime"] = np.arange(data.n_obs)[::-1]
+    other.varm["mine"] = other.varm["mine"] + 1
+    mine = {number: sg.bm.split_edges(prior, rng=number) for number in range(2)}
+    seen = []
+
+    def n_calls(cells, method, **how):
+        before = len(calls(tmp_path))
+        sg.bm.run({"cells": cells}, method, out=tmp_path / "out", **how)
+        seen.append(len(calls(tmp_path)) - before)
+        return seen[-1]
+
+    assert [n_calls(data, "counting", splits="target", n_folds=n) for n in (3, 4, 3)] == [3, 4, 0]
+    assert [n_calls(data, "counting", splits={"mine": mine[number]}) for number in (0, 1, 0)] == [1, 1, 0]
+    assert [n_calls(cells, "ordered", splits={"mine": mine[0]}) for cells in (data, other, data)] == [1, 1, 0]
+    embedded = {"ours": {"method": "embedded", "use_rep": "mine"}}
+    data.obs["dpt_pseudotime"] = other.obs["dpt_pseudotime"]
+    assert [n_calls(cells, embedded, splits={"mine": mine[0]}) for cells in (data, other, data)] == [1, 1, 0]
+
+
+def test_a_pseudotime_that_cannot_be_used_fails_its_own_method_alone(adata):
+    for values in ("text", 1.0):
+        data = adata.copy()
+        data.obs["dpt_pseudotime"] = values
+        table = sg.bm.run(data, ["scode", "pearson"], splits="random", n_samples=1).set_index("method")
+        assert "seudotime" in table.loc["scode", "error"]
+        assert table.loc["pearson", "error"] == ""
+
+
+def test_models_of_an_ensemble_are_prepared_one_by_one(adata, tmp_path):
+    def prepare(task):
+        return {"drawn": np.random.default_rng(task.seed).random(task.n_genes)}
+
+    @sg.methods.method(
+        name="prepared", supervised=True, directed=True, stochastic=True, reference="a test", prepare=prepare
+    )
+    def prepared(task):
+        """What was prepared."""
+        return GRNScores(task.regulators, np.tile(task.prepared["drawn"], (len(task.regulators), 1)))
+
+    table = sg.bm.run(
+        adata, {"four": {"method": "prepared", "n_models": 4}}, splits="random", n_samples=1, out=tmp_path / "out"
+    )
+    split = sg.bm.split_edges(PriorNetwork.from_any(adata.uns["ground_truth"], adata.var_names), rng=0)
+    prior = PriorNetwork.from_any(adata.uns["ground_truth"], adata.var_names)
+    expected = sg.methods.get("prepared").run(make_task(adata, prior=prior, split=split), n_models=4)
+    with np.load(table.set_index("method").loc["four", "predictions"]) as kept:
+        np.testing.assert_allclose(kept["scores"], expected.at(split.test.pairs), rtol=1e-6)
+    assert not list((tmp_path / "out" / "arrays").glob("prepared-*"))
+
+
+def test_the_floors_label_is_the_floors():
+    with pytest.raises(ArgumentError, match="'hub_floor' is the label of what all are held against"):
+        sg.bm.run("simulated", {"hub_floor": "pearson"})
+
+
+def test_what_an_ablation_is_without_stays_away(adata, monkeypatch):
+    import scgrn_tl.bm._ablate as ablate_module
+
+    seen = {}
+    monkeypatch.setattr(ablate_module, "run", lambda data, variants, **_: seen.update(variants))
+    sg.bm.ablate(adata, use_rep="mine", use_gnn=True, epochs=3)
+    assert seen["full"] == {"method": "sctransnet", "use_rep": "mine", "use_gnn": True, "epochs": 3}
+    assert seen["w/o GNN"]["use_gnn"] is False
+    assert seen["w/o encoder"]["use_rep"] is None
+    assert seen["mean pooling"]["use_rep"] == "mine_mean"
+    assert seen["hub_floor"] == {"method": "hub_floor"}
 
 
 def test_a_folder_can_move(adata, tmp_path):

@@ -22,7 +22,7 @@ def ablate(
     datasets: Any,
     prior: Any = None,
     *,
-    splits: Sequence[str] | Mapping[str, EdgeSplit | Sequence[EdgeSplit]] = ("random",),
+    splits: str | Sequence[str] | Mapping[str, EdgeSplit | Sequence[EdgeSplit]] | None = None,
     seeds: int | Sequence[int] = 5,
     n_samples: int = 3,
     n_folds: int = 5,
@@ -49,7 +49,8 @@ def ablate(
     splits, seeds, n_samples, n_folds, weights, n_jobs, timeout, out, device
         See :func:`run`.
     **method_params
-        Parameters of scTransNet, for all variants.
+        Parameters of scTransNet, for all variants but where they are what a variant is without. ``use_rep="mine"``
+        takes ``varm["mine"]`` in place of the embedding made here, and ``varm["mine_mean"]`` for mean pooling.
 
     Returns
     -------
@@ -63,13 +64,16 @@ def ablate(
     Examples
     --------
     >>> import scgrn_tl as sg
-    >>> table = sg.bm.ablate("hHEP500", splits=["given"], seeds=5)  # doctest: +SKIP
+    >>> table = sg.bm.ablate("hHEP500", splits="target", seeds=5)  # doctest: +SKIP
     >>> sg.pl.ablation(table)  # doctest: +SKIP
     """
+    # What a variant is without stays away, whatever is asked of all.
     variants = {
-        label: dict(settings) if label == BASELINE else {**settings, **method_params}
+        label: dict(settings) if label == BASELINE else {**method_params, **settings}
         for label, settings in ABLATION.items()
     }
+    if (embedding := method_params.get("use_rep")) is not None:
+        variants["mean pooling"]["use_rep"] = f"{embedding}_mean"
     return run(
         datasets if prior is None else _with_prior(datasets, prior),
         variants,

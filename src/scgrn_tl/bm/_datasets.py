@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -18,6 +21,7 @@ from scgrn_tl.core import (
     MissingKeyError,
     PriorNetwork,
     genes_by_cells,
+    read_embedding,
     read_pseudotime,
 )
 from scgrn_tl.core.edge_splits import split_edges
@@ -69,7 +73,7 @@ class BenchmarkDataset:
 
     @property
     def candidate_regulators(self) -> np.ndarray:
-        """Gene indices of the regulators for methods without a prior: ``var["is_tf"]`` and the known ones."""
+        """Gene indices of the regulators for unsupervised methods: ``var["is_tf"]`` and the known ones."""
         known = self.prior.regulators
         if "is_tf" not in self.adata.var:
             return known
@@ -86,6 +90,16 @@ class BenchmarkDataset:
         places = stage.cat.codes.to_numpy().astype(np.float64)
         return np.where(places < 0, np.nan, places)
 
+    @cached_property
+    def _embedding_hashes(self) -> dict[str, str]:
+        return {}
+
+    def embedding_hash(self, key: str) -> str:
+        """Hash of ``varm[key]``."""
+        if key not in self._embedding_hashes:
+            self._embedding_hashes[key] = hashlib.sha256(read_embedding(self.adata, key).tobytes()).hexdigest()[:16]
+        return self._embedding_hashes[key]
+
 
 @dataclass(frozen=True, eq=False)
 class NamedSplit:
@@ -95,20 +109,28 @@ class NamedSplit:
     fold: int
     pairs: EdgeSplit
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all its pairs and labels."""
+        digest = hashlib.sha256()
+        for part in (self.pairs.train, self.pairs.validation, self.pairs.test):
+            digest.update(np.int64(len(part)).tobytes() + part.pairs.tobytes() + part.labels.tobytes())
+        return digest.hexdigest()[:16]
+
 
 def resolve_datasets(datasets: Any) -> list[BenchmarkDataset]:
-    """Datasets out of names, AnnData, or a mapping from names to either.
+    """Datasets out of names, AnnData, .h5ad files, or a mapping from names to these.
 
     Raises
     ------
     ArgumentError
-        If a name is unknown, something is no AnnData, or two have the same name.
+        If a name is unknown, a file is not there, something is no AnnData, or two have the same name.
     MissingKeyError
         If an AnnData has no known edges.
     """
     from anndata import AnnData
 
-    if isinstance(datasets, (str, AnnData)):
+    if isinstance(datasets, (str, os.PathLike, AnnData)):
         datasets = [datasets]
     if isinstance(datasets, Mapping):
         named = [(str(name), value) for name, value in datasets.items()]
@@ -132,15 +154,18 @@ def _resolve(name: str, value: Any) -> BenchmarkDataset:
     from scgrn_tl import datasets
 
     beeline = None
-    if isinstance(value, str):
+    if isinstance(value, (str, os.PathLike)) and Path(value).suffix == ".h5ad":
+        adata, name = _read(Path(value).expanduser()), name or Path(value).stem
+    elif isinstance(value, str):
         if value == "simulated":
             adata, name = datasets.simulated(), name or value
         else:
             match = _BEELINE_NAME.fullmatch(value)
             if match is None:
                 msg = (
-                    f"There is no dataset {value!r}. BEELINE's are called 'hHEP500', 'mDC1000' or 'hESC500-string'; "
-                    "'simulated' is another. Give your own as an AnnData with .uns['ground_truth']."
+                    f"There is no dataset {value!r}.{_did_you_mean(value)} BEELINE's are called 'hHEP500', 'mDC1000' "
+                    "or 'hESC500-string'; 'simulated' is another. Your own is an AnnData, or an .h5ad file, with the "
+                    "known edges in .uns['ground_truth']."
                 )
                 raise ArgumentError(msg)
             adata = datasets.beeline(match["cell_type"], int(match["n_genes"]), match["network"] or "specific")  # type: ignore[arg-type]
@@ -160,14 +185,34 @@ def _resolve(name: str, value: Any) -> BenchmarkDataset:
     return BenchmarkDataset(name, adata, prior, beeline)
 
 
+def _read(path: Path) -> AnnData:
+    from anndata import read_h5ad
+
+    if not path.is_file():
+        msg = f"The dataset {str(path)!r} is not there, or is no file."
+        raise ArgumentError(msg)
+    return read_h5ad(path)
+
+
+def _did_you_mean(name: str) -> str:
+    from scgrn_tl.datasets._beeline import CELL_TYPES
+
+    of_beeline = [f"{cell_type}{n_genes}" for cell_type in CELL_TYPES for n_genes in (500, 1000)]
+    known = {known.lower(): known for known in ("simulated", *of_beeline)}
+    close = difflib.get_close_matches(name.lower(), list(known), n=1)
+    return f" Did you mean {known[close[0]]!r}?" if close else ""
+
+
 def named_splits(
     dataset: BenchmarkDataset,
-    splits: Sequence[str] | Mapping[str, EdgeSplit | Sequence[EdgeSplit]],
+    splits: str | Sequence[str] | Mapping[str, EdgeSplit | Sequence[EdgeSplit]] | None,
     *,
     n_samples: int,
     n_folds: int,
 ) -> list[NamedSplit]:
     """The splits of a dataset: of each kind its folds, or samples, or those handed over.
+
+    Without a kind, the published ones of a dataset that has them, and random ones of any other.
 
     Raises
     ------
@@ -183,7 +228,10 @@ def named_splits(
                 split.check_genes(dataset.prior.genes)
                 made.append(NamedSplit(str(kind), fold, split))
         return made
-    return [split for kind in splits for split in _of_kind(dataset, kind, n_samples, n_folds)]
+    if splits is None:
+        splits = "random" if dataset.beeline is None else "given"
+    kinds = [splits] if isinstance(splits, str) else splits
+    return [split for kind in kinds for split in _of_kind(dataset, kind, n_samples, n_folds)]
 
 
 def _of_kind(dataset: BenchmarkDataset, kind: str, n_samples: int, n_folds: int) -> list[NamedSplit]:
@@ -195,7 +243,7 @@ def _of_kind(dataset: BenchmarkDataset, kind: str, n_samples: int, n_folds: int)
     if kind == "given":
         if dataset.beeline is None:
             msg = (
-                f"{dataset.name!r} has no published splits: use splits=['random'], or hand over your own as a mapping, "
+                f"{dataset.name!r} has no published splits: use splits='random', or hand over your own as a mapping, "
                 "`splits={'mine': split}`."
             )
             raise ArgumentError(msg)

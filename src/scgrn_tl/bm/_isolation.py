@@ -60,10 +60,16 @@ class Outcome:
     cpu_seconds: float = float("nan")
     peak_memory_mb: float = float("nan")
 
+    @classmethod
+    def of_error(cls, error: BaseException) -> Outcome:
+        """What went wrong, in one line and as a traceback."""
+        text = " ".join(str(error).split())
+        return cls(error=f"{type(error).__name__}: {text}", trace="".join(traceback.format_exception(error)))
+
 
 def run_isolated(
     function: Callable[..., Any],
-    jobs: Iterable[tuple[Any, ...]],
+    jobs: Iterable[tuple[Any, ...] | Exception],
     *,
     n_jobs: int = 1,
     timeout: float | None = None,
@@ -75,7 +81,7 @@ def run_isolated(
     function
         Of any module; one written in a notebook travels by value.
     jobs
-        Arguments; each is asked for when its turn comes.
+        Arguments; each is asked for when its turn comes. An exception in place of some is that job's outcome.
     n_jobs
         How many run at a time.
     timeout
@@ -99,6 +105,9 @@ def run_isolated(
                 except StopIteration:
                     exhausted = True
                     break
+                if isinstance(job, Exception):
+                    yield number, Outcome.of_error(job)
+                    continue
                 receiver, sender = context.Pipe(duplex=False)
                 payload = cloudpickle.dumps((function, job, settings))
                 process = context.Process(target=_run, args=(payload, sender), daemon=False)
@@ -106,7 +115,7 @@ def run_isolated(
                     process.start()
                 sender.close()
                 running[receiver] = (number, process, time.monotonic())
-            answered = wait(list(running), timeout=POLL_SECONDS)
+            answered = wait(list(running), timeout=POLL_SECONDS) if running else []
             ready = [receiver for receiver in running if receiver in answered]
             late = [
                 receiver
@@ -160,8 +169,7 @@ def _run(payload: bytes, sender: Connection) -> None:
             started = time.perf_counter(), time.process_time()
             outcome = Outcome(value=function(*job))
     except BaseException as error:  # noqa: BLE001  (whatever it is, it is the outcome)
-        text = " ".join(str(error).split())
-        outcome = Outcome(error=f"{type(error).__name__}: {text}", trace=traceback.format_exc())
+        outcome = Outcome.of_error(error)
     outcome = replace(
         outcome,
         seconds=time.perf_counter() - started[0],

@@ -21,17 +21,29 @@ if TYPE_CHECKING:
 
 __all__ = ["KEY", "ResultsFolder", "read_results", "row_key"]
 
-KEY = ("dataset", "data", "method", "params", "split", "fold", "seed", "weights")
+KEY = ("dataset", "data", "method", "params", "split", "fold", "seed", "weights", "inputs")
 """Columns that tell what was run; the rest is what came out."""
 
 TABLE = "results.parquet"
 
-_TEXTS = ("dataset", "data", "method", "params", "role", "split", "weights", "error", "predictions", "version")
+_TEXTS = (
+    "dataset",
+    "data",
+    "method",
+    "params",
+    "role",
+    "split",
+    "weights",
+    "inputs",
+    "error",
+    "predictions",
+    "version",
+)
 
 
 def row_key(row: Mapping[str, Any]) -> str:
     """Name of a row, out of its :data:`KEY` columns."""
-    described = json.dumps([str(row[column]) for column in KEY])
+    described = json.dumps([str(row.get(column, "")) for column in KEY])
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
@@ -92,13 +104,14 @@ class ResultsFolder:
         """Keep what several rows need, such as an embedding."""
         self._save(self.path / "arrays" / f"{name}.npz", arrays)
 
-    def arrays(self, name: str) -> dict[str, NDArray[Any]] | None:
-        """What :meth:`save_arrays` kept under this name, if it did."""
-        path = self.path / "arrays" / f"{name}.npz"
-        if not path.is_file():
-            return None
-        with np.load(path, allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
+    def has_arrays(self, name: str) -> bool:
+        """Whether :meth:`save_arrays` kept something under this name."""
+        return (self.path / "arrays" / f"{name}.npz").is_file()
+
+    def arrays(self, name: str, *, prefix: str = "") -> dict[str, NDArray[Any]]:
+        """What :meth:`save_arrays` kept under this name, of those whose names start so."""
+        with np.load(self.path / "arrays" / f"{name}.npz", allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files if key.startswith(prefix)}
 
     def save_trace(self, key: str, trace: str) -> None:
         """Keep the traceback of a row that failed."""

@@ -13,6 +13,7 @@ import pandas as pd
 from scgrn_tl._settings import settings
 from scgrn_tl.core import ArgumentError, resolve_device
 from scgrn_tl.core.parallel import check_n_jobs
+from scgrn_tl.tl._encoder_source import check_weights
 
 from ._datasets import named_splits, resolve_datasets
 from ._results_folder import ResultsFolder, row_key
@@ -33,7 +34,7 @@ def run(
     datasets: Any,
     methods: Any = "all",
     *,
-    splits: Sequence[str] | Mapping[str, EdgeSplit | Sequence[EdgeSplit]] = ("given",),
+    splits: str | Sequence[str] | Mapping[str, EdgeSplit | Sequence[EdgeSplit]] | None = None,
     seeds: int | Sequence[int] = 1,
     n_samples: int = 3,
     n_folds: int = 5,
@@ -52,20 +53,23 @@ def run(
     Parameters
     ----------
     datasets
-        ``"hHEP500"``, ``"mDC1000"``, ``"hESC500-string"``, … (BEELINE), ``"simulated"``, an AnnData with
-        ``uns["ground_truth"]`` (DataFrame of ``source`` and ``target``), a list of these, or a mapping from names to
-        them. Methods without a prior score the genes of ``var["is_tf"]`` as regulators, where there is such a column;
-        those that need a pseudotime take ``obs["dpt_pseudotime"]``, or the order of an ordered ``obs["stage"]``.
+        ``"hHEP500"``, ``"mDC1000"``, ``"hESC500-string"``, … (BEELINE), ``"simulated"``, an AnnData or an ``.h5ad``
+        file with ``uns["ground_truth"]`` (DataFrame of ``source`` and ``target``), a list of these, or a mapping from
+        names to them. Unsupervised methods score the genes of ``var["is_tf"]`` as regulators, where there is such a
+        column; those that need a pseudotime take ``obs["dpt_pseudotime"]``, or the order of an ordered
+        ``obs["stage"]``.
     methods
         ``"all"``, a name of :func:`scgrn_tl.methods.show`, a list of names, or a mapping from labels to names or to
         settings: ``{"ours, 4 models": {"method": "sctransnet", "n_models": 4}}`` with the method's parameters,
         ``n_models`` and ``use_rep``. The hub floor is always run too.
     splits
-        Kinds: ``"given"`` (published, samples 1 to ``n_samples``), ``"random"`` (``n_samples`` of them), ``"tf"``,
-        ``"target"`` and ``"both"`` (``n_folds`` folds each), see :func:`split_edges`; or a mapping from names to your
-        own splits.
+        A kind, or several: ``"given"`` (published, samples 1 to ``n_samples``), ``"random"`` (``n_samples`` of them),
+        ``"tf"``, ``"target"`` and ``"both"`` (``n_folds`` folds each), see :func:`split_edges`; or a mapping from names
+        to your own splits. If ``None``, ``"given"`` for each dataset that has published splits (BEELINE), and
+        ``"random"`` for each that has none.
     seeds
-        Seeds of the methods, or how many (0, 1, …). What is deterministic runs with the first alone.
+        Seeds of the methods, or how many (0, 1, …): what :mod:`scgrn_tl.tl` calls ``rng``. What is deterministic runs
+        with the first alone.
     n_samples, n_folds
         See ``splits``.
     weights
@@ -92,15 +96,16 @@ def run(
         What went wrong; empty if nothing did. Metrics are NaN then.
     ``auroc``, ``auprc``, …
         Every metric of :func:`edge_metrics` on the test pairs; ``brier`` and ``ece`` of supervised methods, whose
-        scores are calibrated on validation pairs.
+        scores are calibrated on validation pairs, where those are of both classes.
     ``fit_seconds``, ``cpu_seconds``
         Time of the method alone. A method that does not learn runs once for all splits of a dataset.
     ``prepare_seconds``, ``embed_seconds``
         Time of what it shares with other rows: what it computes before it sees a label, and the gene embedding.
     ``peak_memory_mb``
         Most memory of its process, Python and libraries included.
-    ``params``, ``weights``, ``data``, ``version``
-        Settings as JSON, source of the embedding, hash of the data, version of this package.
+    ``params``, ``weights``, ``data``, ``inputs``, ``version``
+        Settings as JSON, source of the embedding, hash of the data, hash of all else that the result hangs on (the
+        split's pairs, regulators, defaults, what was read of ``varm`` and ``obs``), version of this package.
     ``predictions``
         Path of an ``.npz`` file: ``labels``, ``scores``, ``regulators``, ``targets`` and ``probability`` of the test
         pairs.
@@ -125,22 +130,23 @@ def run(
     >>> table = sg.bm.run("hHEP500", ["sctransnet", "genelink"], out="results")  # doctest: +SKIP
     >>> sg.bm.summary(table)  # doctest: +SKIP
     """
-    found = resolve_datasets(datasets)
     variants = resolve_methods(methods)
     chosen = _seeds(seeds)
     check_n_jobs(n_jobs)
+    check_weights(weights)
+    where = resolve_device(device)
     if timeout is not None and not timeout > 0:
         msg = f"timeout is a number of seconds above 0, not {timeout!r}."
         raise ArgumentError(msg)
-    folder = ResultsFolder(_temporary() if out is None else out)
     units = []
-    for dataset in found:
+    for dataset in resolve_datasets(datasets):
         of_dataset = named_splits(dataset, splits, n_samples=n_samples, n_folds=n_folds)
         if not of_dataset:
             msg = "No split is asked for: name at least one kind."
             raise ArgumentError(msg)
         units += make_units(dataset, variants, of_dataset, seeds=chosen, weights=weights)
-    Runner(folder, resolve_device(device), _workers(n_jobs), timeout).run(units)
+    folder = ResultsFolder(_temporary() if out is None else out)  # last: nothing is left of a call that is refused
+    Runner(folder, where, _workers(n_jobs), timeout).run(units)
     order = [row_key(row) for unit in units for row in unit.rows()]
     table = folder.table()
     table.index = pd.Index([row_key(row) for row in table.to_dict("records")])

@@ -16,7 +16,7 @@ from ._results_folder import ResultsFolder, row_key
 from ._work import embed, infer, judge, prepare, run_and_judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from scgrn_tl.core import GRNTask
 
@@ -63,18 +63,23 @@ class Runner:
             if missing:
                 left.append(replace(unit, splits=tuple(missing)))
         n_rows, n_left = (sum(len(unit.splits) for unit in some) for some in (units, left))
-        LOGGER.info("%d rows asked for, %d of them done before; in %s.", n_rows, n_rows - n_left, self.folder.path)
+        LOGGER.info(
+            "%d runs asked for, %d of them done before; results in %s.", n_rows, n_rows - n_left, self.folder.path
+        )
 
         ready = self._shared(left, "embedding_name", embed, _embedding_job, "Embedding genes")
         ready = self._shared(ready, "preparation_name", prepare, self._preparation_job, "Preparing methods")
-        ready = self._shared(ready, "scores_name", infer, self._inference_job, "Methods without a prior")
+        ready = self._shared(ready, "scores_name", infer, self._inference_job, "Unsupervised methods")
         learning = []
         for unit in ready:
             if unit.scores_name is None:
                 learning.append(unit)
             else:
-                self._judge(unit)
-        for number, outcome in self._isolated(run_and_judge, map(self._job, learning), len(learning), "Benchmark"):
+                try:
+                    self._judge(unit)
+                except Exception as error:  # noqa: BLE001  (a row of its own, as of one in another process)
+                    self._keep_failure(unit, Outcome.of_error(error))
+        for number, outcome in self._isolated(run_and_judge, self._job, learning, "Benchmark"):
             if outcome.error:
                 self._keep_failure(learning[number], outcome)
             else:
@@ -94,10 +99,10 @@ class Runner:
         needed: dict[str, Unit] = {}
         for unit in units:
             name = getattr(unit, name_of)
-            if name is not None and name not in needed and self.folder.arrays(name) is None:
+            if name is not None and name not in needed and not self.folder.has_arrays(name):
                 needed[name] = unit
         names, failed = list(needed), {}
-        for number, outcome in self._isolated(function, map(job_of, needed.values()), len(needed), label):
+        for number, outcome in self._isolated(function, job_of, list(needed.values()), label):
             if outcome.error:
                 failed[names[number]] = outcome
             else:
@@ -117,14 +122,11 @@ class Runner:
     def _task(self, unit: Unit) -> GRNTask:
         task = unit.task(self.device)
         if unit.embedding_name is not None:
-            task = replace(task, embedding=self._arrays(unit.embedding_name)[str(unit.variant.embedding)])
+            task = replace(task, embedding=self.folder.arrays(unit.embedding_name)[str(unit.variant.embedding)])
         if unit.preparation_name is not None:
-            kept = self._arrays(unit.preparation_name).items()
+            kept = self.folder.arrays(unit.preparation_name).items()
             task = replace(task, prepared={name: value for name, value in kept if not name.startswith(_COST)})
         return task
-
-    def _arrays(self, name: str) -> dict[str, np.ndarray]:
-        return self.folder.arrays(name) or {}
 
     # ------------------------------------------------------------ runs and their rows
 
@@ -134,7 +136,7 @@ class Runner:
 
     def _judge(self, unit: Unit) -> None:
         """Judge kept scores of a method that does not learn."""
-        arrays = self._arrays(str(unit.scores_name))
+        arrays = self.folder.arrays(str(unit.scores_name))
         scores = GRNScores(arrays["regulators"], arrays["matrix"])
         seconds, cpu_seconds, peak = (float(arrays[f"{_COST}{name}"]) for name in _COSTS)
         outcome = Outcome(seconds=seconds, cpu_seconds=cpu_seconds, peak_memory_mb=peak)
@@ -148,7 +150,7 @@ class Runner:
             "peak_memory_mb": outcome.peak_memory_mb,
         }
         for name, of_what in ((unit.embedding_name, "embed"), (unit.preparation_name, "prepare")):
-            shared = {} if name is None else self._arrays(name)
+            shared = {} if name is None else self.folder.arrays(name, prefix=_COST)
             costs[f"{of_what}_seconds"] = float(shared.get(f"{_COST}seconds", 0.0))
             if of_what == "prepare" and shared:
                 costs["peak_memory_mb"] = float(np.fmax(costs["peak_memory_mb"], shared[f"{_COST}peak_memory_mb"]))
@@ -170,12 +172,18 @@ class Runner:
         self.folder.add(rows)
 
     def _isolated(
-        self, function: Callable[..., Any], jobs: Iterable[tuple[Any, ...]], n_jobs: int, label: str
+        self, function: Callable[..., Any], job_of: Callable[[Unit], tuple[Any, ...]], units: Sequence[Unit], label: str
     ) -> Iterator[tuple[int, Outcome]]:
         from tqdm.auto import tqdm
 
-        outcomes = run_isolated(function, jobs, n_jobs=self.n_jobs, timeout=self.timeout)
-        yield from tqdm(outcomes, total=n_jobs, desc=label, delay=2, disable=not settings.progress)
+        def job_or_error(unit: Unit) -> tuple[Any, ...] | Exception:
+            try:
+                return job_of(unit)
+            except Exception as error:  # noqa: BLE001  (it is the outcome)
+                return error
+
+        outcomes = run_isolated(function, map(job_or_error, units), n_jobs=self.n_jobs, timeout=self.timeout)
+        yield from tqdm(outcomes, total=len(units), desc=label, delay=2, disable=not settings.progress)
 
 
 def _embedding_job(unit: Unit) -> tuple[Any, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scgrn_tl.core import GRNTask, MissingKeyError, read_embedding
+from scgrn_tl.core import ArgumentError, GRNTask, MissingKeyError, read_embedding
 
 from ._work import EMBEDDINGS
 
@@ -54,9 +55,24 @@ class Unit:
                 "fold": split.fold,
                 "seed": self.seed,
                 "weights": self.weights,
+                "inputs": _digest(self._inputs(), self._regulators().tolist(), split.fingerprint),
             }
             for split in self.splits
         ]
+
+    def _inputs(self) -> list[Any]:
+        """What the result hangs on beside the columns: all parameters, defaults too, and what the AnnData gives."""
+        entry, key = self.variant.entry, self.variant.embedding
+        settings = {**entry.parameters, **self.variant.params}
+        embedding = self.dataset.embedding_hash(key) if key is not None and self.embedding_name is None else ""
+        return [json.loads(json.dumps(settings, default=str, sort_keys=True)), embedding, self._pseudotime_hash()]
+
+    def _pseudotime_hash(self) -> str:
+        try:
+            time = self.dataset.pseudotime if self.variant.entry.uses_pseudotime else None
+        except ArgumentError:  # its run will say so, and others go on
+            return "unusable"
+        return "" if time is None else hashlib.sha256(time.tobytes()).hexdigest()[:16]
 
     def task(self, device: str) -> GRNTask:
         """What the method may see, but for an embedding and a preparation that are made elsewhere."""
@@ -73,7 +89,7 @@ class Unit:
             seed=self.seed,
             device=device,
             n_jobs=1,
-            pseudotime=dataset.pseudotime,
+            pseudotime=dataset.pseudotime if self.variant.entry.uses_pseudotime else None,
         )
 
     @property
@@ -86,17 +102,24 @@ class Unit:
 
     @property
     def preparation_name(self) -> str | None:
-        """Name under which what the method prepares is kept; ``None`` if it prepares nothing."""
-        return None if self.variant.entry.prepare is None else self._name("prepared")
+        """Name under which what the method prepares is kept; ``None`` if nothing, or anew for each model."""
+        entry, variant = self.variant.entry, self.variant
+        if entry.prepare is None or (variant.n_models > 1 and "n_models" not in entry.parameters):
+            return None
+        read = inspect.signature(entry.prepare).parameters
+        params, embedding, pseudotime = self._inputs()
+        params = {name: value for name, value in params.items() if name in read}
+        return self._name("prepared", variant.method, params, embedding, pseudotime)
 
     @property
     def scores_name(self) -> str | None:
         """Name under which all scores of a method that does not learn are kept; ``None`` for one that does."""
-        return None if self.variant.entry.supervised else self._name("scores")
+        if self.variant.entry.supervised:
+            return None
+        return self._name("scores", self.variant.described(), self.weights, self._inputs())
 
-    def _name(self, what: str) -> str:
-        described, regulators = self.variant.described(), self._regulators().tolist()
-        return f"{what}-{_digest(self.dataset.fingerprint, described, self.seed, self.weights, regulators)}"
+    def _name(self, what: str, *parts: Any) -> str:
+        return f"{what}-{_digest(self.dataset.fingerprint, self.seed, self._regulators().tolist(), *parts)}"
 
     def _regulators(self) -> np.ndarray:
         """Gene indices of the regulators to score: for a method that learns, those with a known target."""

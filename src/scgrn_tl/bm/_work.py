@@ -55,8 +55,9 @@ def run_and_judge(
     started = time.perf_counter(), time.process_time()
     scores = entry.run(task, n_models=n_models, **params)
     took = time.perf_counter() - started[0], time.process_time() - started[1]
-    calibration, _ = calibrate(scores, task)
-    return {"fit_seconds": took[0], "cpu_seconds": took[1], "judged": [judge(scores, split, calibration)]}
+    calibration, fitted_on = calibrate(scores, task)
+    judged = judge(scores, split, calibration if fitted_on == "validation" else None)
+    return {"fit_seconds": took[0], "cpu_seconds": took[1], "judged": [judged]}
 
 
 def judge(
