@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -129,6 +130,69 @@ def test_failed_runs_are_counted_and_left_out(tmp_path):
     assert row_of(found, "good")["mean"] > 0.8
 
 
+def test_an_interval_ends_where_the_metric_does(tmp_path):
+    """Of three folds, a t-interval may reach below 0 or above 1."""
+    table = results(tmp_path, n_seeds=1).assign(precision_at_100=0.5, gain=0.5)
+    of_good = table["method"] == "good"
+    table.loc[of_good, ["auprc", "epr", "gain"]] = np.array([[0.01, 0.02, 0.2]] * 3).T
+    table.loc[of_good, ["auroc", "precision_at_100"]] = np.array([[0.8, 0.99, 0.99]] * 2).T
+    found = sg.bm.summary(table, ["auprc", "epr", "gain", "auroc", "precision_at_100"], n_resamples=0)
+    assert row_of(found, "good", "auprc")["low"] == 0
+    assert row_of(found, "good", "epr")["low"] == 0
+    assert row_of(found, "good", "gain")["low"] < 0  # nobody knows what a column of one's own can be
+    assert row_of(found, "good", "auroc")["high"] == 1
+    assert row_of(found, "good", "precision_at_100")["high"] == 1
+    assert np.isnan(row_of(sg.bm.summary(results(tmp_path, n_folds=2), n_resamples=0), "good")["low"])
+
+
+def test_a_baseline_of_several_seeds_is_their_mean(tmp_path):
+    """The interval is about the same difference as the estimate."""
+    table = results(tmp_path)
+    is_baseline = table["method"] == "fair"
+    swapped = pd.concat([table[~is_baseline], table[is_baseline].iloc[::-1]])
+    one, other = (row_of(sg.bm.summary(t, baseline="fair", n_resamples=200), "good") for t in (table, swapped))
+    for column in ("difference", "difference_low", "difference_high"):  # the order of seeds is nothing
+        assert one[column] == pytest.approx(other[column])
+    assert one["difference_low"] < one["difference"] < one["difference_high"]
+
+
+def test_a_fold_without_a_value_is_left_out_everywhere(tmp_path):
+    table = results(tmp_path, n_folds=4)
+    table.loc[(table["method"] == "good") & (table["fold"] == 2), "auroc"] = np.nan
+    found = sg.bm.summary(table, n_resamples=0)
+    rest = row_of(sg.bm.summary(table[table["fold"] != 2], n_resamples=0), "good")
+    row = row_of(found, "good")
+    assert list(row[["mean", "low", "high", "n_folds"]]) == pytest.approx(
+        list(rest[["mean", "low", "high", "n_folds"]])
+    )
+    assert row["n_folds"] == 3
+    assert row_of(found, "good", "auprc")["n_folds"] == 4
+
+
+def test_time_that_runs_share_is_told(tmp_path):
+    table = results(tmp_path).assign(embed_seconds=30.0, prepare_seconds=4.0)
+    assert row_of(sg.bm.summary(table, n_resamples=0), "good")["shared_seconds"] == 34
+    assert row_of(sg.bm.summary(results(tmp_path), n_resamples=0), "good")["shared_seconds"] == 0
+    sg.bm.report(table, tmp_path / "report.md")
+    (line,) = [line for line in (tmp_path / "report.md").read_text().splitlines() if line.startswith("| good")][:1]
+    assert "| 34 |" in line
+
+
+def test_all_runs_failed(tmp_path):
+    table = results(tmp_path).drop(columns=["auroc", "auprc", "tf_auroc", "epr", "fit_seconds", "peak_memory_mb"])
+    table["error"], table["predictions"] = "ValueError", ""
+    assert sg.bm.summary(table)["mean"].isna().all()
+    with pytest.raises(ArgumentError, match="There is no result to report"):
+        sg.bm.report(table, tmp_path / "report.md")
+
+
+def test_the_version_of_the_runs_is_reported(tmp_path):
+    sg.bm.report(results(tmp_path).assign(version="7.7.7"), tmp_path / "report.md")
+    page = (tmp_path / "report.md").read_text()
+    assert "Run with scgrn_tl 7.7.7." in page
+    assert "Report written with Python" in page
+
+
 def test_another_baseline(tmp_path):
     table = results(tmp_path)
     row = row_of(sg.bm.summary(table, baseline="good", n_resamples=50), "fair")
@@ -144,6 +208,13 @@ def test_another_baseline(tmp_path):
         (lambda t: t, {"confidence": 1.0}, ArgumentError, "confidence"),
         (lambda t: t, {"baseline": "nobody"}, MissingKeyError, "'nobody' is not among the methods: good, fair"),
         (lambda t: t.assign(predictions="gone.npz"), {}, MissingKeyError, "read_results"),
+        (lambda t: t.iloc[:0], {}, ArgumentError, "The table is empty"),
+        (
+            lambda t: t.assign(params=t["params"].where(t["seed"] == 0, "{}")),
+            {},
+            ArgumentError,
+            r"'good' was run with several params on 'D500', split 'given': .*table\[table\['params'\] == …\]",
+        ),
     ],
 )
 def test_what_cannot_be_summarised(tmp_path, change, arguments, error, message):
@@ -166,8 +237,15 @@ def test_a_report_has_everything_inside(two_splits, tmp_path, suffix):
     path = tmp_path / f"report.{suffix}"
     sg.bm.report(two_splits, path, title="Ours & theirs")
     text = path.read_text(encoding="utf-8")
-    assert text.count("data:image/png;base64,") == 2  # a figure for each kind of split
-    assert not re.findall(r"src=\"(?!data:)", text)
+    if suffix == "html":  # a figure for each kind of split
+        assert text.count("data:image/png;base64,") == 2
+        assert not re.findall(r"src=\"(?!data:)", text)
+        assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+    else:
+        assert re.findall(r"!\[.*?\]\((.*?)\)", text) == ["report-given.png", "report-tf.png"]
+        assert {file.name for file in tmp_path.iterdir()} == {"report.md", "report-given.png", "report-tf.png"}
+        assert (tmp_path / "report-tf.png").read_bytes().startswith(b"\x89PNG")
+        assert "base64" not in text
     for word in ("Split: given", "Split: tf", "D500", "E500", "hub_floor", "What failed", "What was run", "Python"):
         assert word in text
     good = row_of(sg.bm.summary(two_splits[two_splits["dataset"] == "D500"].query("split == 'given'")), "good")
@@ -191,16 +269,79 @@ def test_an_ablation_is_reported_by_its_own_figure(two_splits, tmp_path, monkeyp
     one = two_splits[(two_splits["split"] == "given") & (two_splits["method"] == "good")]
     floor = two_splits[(two_splits["split"] == "given") & (two_splits["method"] == "hub_floor")]
     table = pd.concat([*(one.assign(method=name) for name in names), floor], ignore_index=True)
+    table.loc[table["method"] == "w/o encoder", "auroc"] -= 0.1
+    table.loc[table["method"].str.contains("permuted|random"), "role"] = "control"
     sg.bm.report(table, tmp_path / "ablation.md")
     sg.bm.report(two_splits, tmp_path / "all.md")
     assert drawn == ["ablation", "benchmark", "benchmark"]
+    text = (tmp_path / "ablation.md").read_text(encoding="utf-8")
+    figure = [label.get_text() for label in sg.pl.ablation(table).get_yticklabels()]
+    assert figure[0] == "w/o encoder"
+    assert of_markdown(text, "### D500")["method"].tolist() == ["full", *figure]
+    of_full = (table["method"] == "full") & (table["dataset"] == "D500")
+    table.loc[of_full, ["error", "auroc", "predictions"]] = ["ValueError", np.nan, ""]  # nothing to hold others against
+    sg.bm.report(table, tmp_path / "ablation.md")
+    assert drawn[3:] == ["ablation", "benchmark"]  # the test's own call, and the report's
 
 
-def test_what_cannot_be_reported(two_splits, tmp_path):
+def of_markdown(text: str, heading: str) -> pd.DataFrame:
+    """The first table below a heading."""
+    lines = text.partition(f"{heading}\n\n")[2].partition("\n\n")[0].splitlines()
+    header, _, *rows = ([cell.strip() for cell in line.strip("|").split(" | ")] for line in lines)
+    return pd.DataFrame(rows, columns=header)
+
+
+def test_tables_have_the_order_and_the_names_of_the_figure(two_splits, tmp_path):
+    table = two_splits[(two_splits["split"] == "given")].copy()
+    best, shuffled = table[table["method"] == "good"].copy(), table[table["method"] == "good"].copy()
+    best[["auroc", "auprc"]] = best["auroc"].to_numpy()[:, None] * [1.01, 0.1]  # the best by AUROC, the last by AUPRC
+    shuffled["auprc"] = 0.99
+    tables = [
+        table,
+        best.assign(method="best_one", supervised=False),
+        shuffled.assign(method="shuffled", role="control"),
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    lost = (table["method"] == "good") & (table["fold"] == 0) & (table["seed"] == 0)
+    table.loc[lost, ["error", "predictions"]] = ["MemoryError", ""]
+    sg.bm.report(table, tmp_path / "r.md")
+    text = (tmp_path / "r.md").read_text(encoding="utf-8")
+    figure = [label.get_text() for label in sg.pl.benchmark(table)[0, 0].get_yticklabels()]
+    assert figure == ["best_one", "good", "fair", "hub_floor", "shuffled"]
+    for dataset in ("D500", "E500"):
+        shown = of_markdown(text, f"### {dataset}")
+        assert shown["method"].tolist() == figure
+        assert shown["kind"].tolist() == ["unsupervised", "supervised", "supervised", "floor", "control"]
+        assert shown["folds × seeds"].tolist() == ["3 × 2", "3 × 2, 1 failed", "failed", "3 × 1", "3 × 2"]
+
+
+def test_a_kind_of_split_where_everything_failed(two_splits, tmp_path):
+    of_given = two_splits[(two_splits["split"] == "given") & (two_splits["dataset"] == "D500")]
+    lost = of_given.assign(split="own")
+    for method in METHODS:
+        lost = broken(lost, method)
+    sg.bm.report(pd.concat([of_given, lost], ignore_index=True), tmp_path / "r.md")
+    text = (tmp_path / "r.md").read_text(encoding="utf-8")
+    shown = of_markdown(text.partition("## Split: own")[2], "### D500")
+    assert set(shown["folds × seeds"]) == {"failed"}
+    assert shown["kind"].tolist() == ["supervised", "supervised", "floor"]
+    assert not (tmp_path / "r-own.png").exists()
+
+
+def test_names_of_figures_are_names_of_files(two_splits, tmp_path):
+    table = two_splits[two_splits["split"] == "given"].assign(split="my / own")
+    sg.bm.report(table, tmp_path / "a report.md")
+    (link,) = re.findall(r"!\[.*?\]\((.*?)\)", (tmp_path / "a report.md").read_text(encoding="utf-8"))
+    assert (tmp_path / unquote(link)).is_file()
+
+
+def test_what_cannot_be_reported(two_splits, tmp_path, monkeypatch):
     with pytest.raises(ArgumentError, match=r"an \.html or \.md file"):
         sg.bm.report(two_splits, tmp_path / "report.pdf")
-    with pytest.raises(ArgumentError, match="there is no folder"):
-        sg.bm.report(two_splits, tmp_path / "nowhere" / "report.md")
+    with monkeypatch.context() as patch:  # it is told before anything is computed
+        patch.setattr("scgrn_tl.bm._report.summary", lambda *_: pytest.fail("too late"))
+        with pytest.raises(ArgumentError, match="there is no folder"):
+            sg.bm.report(two_splits, tmp_path / "nowhere" / "report.md")
     everything = two_splits.copy()
     for method in METHODS:
         everything = broken(everything, method)

@@ -1,4 +1,4 @@
-"""A page of headings, paragraphs, tables and figures, as HTML or Markdown in one file."""
+"""A page of headings, paragraphs, tables and figures, as HTML in one file or as Markdown beside its images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import html
 import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,20 +56,21 @@ class Table:
 
 @dataclass(frozen=True)
 class Image:
-    """A picture as a data URI, and what is on it."""
+    """A picture as the bytes of a PNG file, what that file is called, and what is on it."""
 
-    source: str
+    png: bytes
+    name: str
     caption: str
 
     @classmethod
-    def of(cls, figure: Figure, caption: str) -> Image:
+    def of(cls, figure: Figure, name: str, caption: str) -> Image:
         """Draw a figure, and close it."""
         import matplotlib.pyplot as plt
 
         drawn = io.BytesIO()
         figure.savefig(drawn, format="png", dpi=160)
         plt.close(figure)
-        return cls(f"data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()}", caption)
+        return cls(drawn.getvalue(), name, caption)
 
 
 Block: TypeAlias = Heading | Paragraph | Table | Image
@@ -92,13 +94,14 @@ def _block_to_html(block: Block) -> str:
         kind = ' class="note"' if block.is_note else ""
         return f"<p{kind}>{html.escape(block.text)}</p>"
     if isinstance(block, Image):
-        return f'<p><img src="{block.source}" alt="{html.escape(block.caption, quote=True)}"></p>'
+        source = f"data:image/png;base64,{base64.b64encode(block.png).decode()}"
+        return f'<p><img src="{source}" alt="{html.escape(block.caption, quote=True)}"></p>'
     table = block.frame.astype(str).to_html(index=False, border=0, escape=True)
     return f'<div class="wide">{table}</div>'
 
 
 def to_markdown(title: str, blocks: Sequence[Block]) -> str:
-    """The page as Markdown that needs no other file."""
+    """The page as Markdown that links its images by their names."""
     return "\n\n".join([f"# {title}", *map(_block_to_markdown, blocks)]) + "\n"
 
 
@@ -108,7 +111,7 @@ def _block_to_markdown(block: Block) -> str:
     if isinstance(block, Paragraph):
         return block.text
     if isinstance(block, Image):
-        return f"![{block.caption}]({block.source})"
+        return f"![{block.caption}]({quote(block.name)})"
     header = block.frame.columns.astype(str).tolist()
     rows = [header, ["---"] * len(header), *block.frame.astype(str).to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)

@@ -14,7 +14,7 @@ from scgrn_tl.core.bootstrap import resampled_metrics
 from ._variants import BASELINE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from scgrn_tl.core import RNGLike
 
@@ -26,11 +26,22 @@ RESAMPLED = ("auroc", "auprc", "tf_auroc", "tf_auprc_ratio")
 LEAST_FOLDS = 3
 """The t-interval of two values is so wide that it says nothing."""
 
+_AT_MOST_ONE = frozenset({"auroc", "auprc", "tf_auroc", "brier", "ece", "prevalence"})
+_NOT_NEGATIVE = frozenset(
+    {"auprc_ratio", "epr", "tf_auprc_ratio", "fit_seconds", "cpu_seconds", "prepare_seconds", "embed_seconds"}
+    | {"peak_memory_mb"}
+)
+"""Metrics that lie between 0 and 1, as those called ``precision_at_…`` do, and those with no upper limit."""
+
 _NEEDED = ("dataset", "method", "role", "split", "fold", "seed", "error", "predictions")
 _COLUMNS = (
     "dataset", "split", "method", "role", "metric", "mean", "low", "high", "n_folds", "n_seeds", "n_failed", "baseline",
-    "difference", "difference_low", "difference_high", "fit_seconds", "peak_memory_mb",
+    "difference", "difference_low", "difference_high", "fit_seconds", "shared_seconds", "peak_memory_mb",
 )  # fmt: skip
+_OF_RUNS = ("fit_seconds", "peak_memory_mb")
+_SHARED = ("embed_seconds", "prepare_seconds")
+_SETTINGS = ("params", "data", "weights")
+"""Columns that have one value for all runs of a method on a dataset."""
 
 
 def summary(
@@ -64,26 +75,32 @@ def summary(
     One row for each dataset, kind of split, method and metric.
 
     ``mean``, ``low``, ``high``
-        Mean over folds, after averaging seeds within each, and its t-interval; NaN with fewer than three folds.
+        Mean over folds, after averaging seeds within each, and its t-interval; NaN with fewer than three folds. A
+        t-interval knows of no limits: it is cut at 0, and at 1 for metrics that go no further.
     ``n_folds``, ``n_seeds``, ``n_failed``
-        What it is of: folds with a value, most seeds within one, and runs that ended with an error.
+        What it is of: folds with a value of this metric, most seeds within one, and runs that ended with an error.
     ``baseline``, ``difference``
         Mean of the baseline, and of the paired difference from it on the same folds.
     ``difference_low``, ``difference_high``
         Interval of that difference: regulators are drawn with replacement, the same ones for both methods and all
         folds (a paired bootstrap). Of ``auroc``, ``auprc``, ``tf_auroc`` and ``tf_auprc_ratio``; NaN for others.
-    ``role``, ``fit_seconds``, ``peak_memory_mb``
-        Of the method; mean and maximum over its runs.
+    ``role``, ``fit_seconds``, ``shared_seconds``, ``peak_memory_mb``
+        Of the method: mean time of a fit, and of what several share (the gene embedding, what the method prepares),
+        and the maximum over its runs.
 
     Raises
     ------
     ArgumentError
-        If a metric is no column of the table, or an argument is out of range.
+        If a metric is no column of the table, the table is empty or one method in it was run with several settings or
+        on several versions of the data, or an argument is out of range.
     MissingKeyError
         If a column of :func:`run` is not there, or the baseline was not run.
     """
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+    if len(table) and "error" in table and (table["error"] != "").all():
+        table = table.assign(**{name: np.nan for name in (*metrics, *_OF_RUNS) if name not in table})
     _check(table, metrics, baseline, confidence, n_resamples)
+    _check_settings(table)
     rows: list[dict[str, Any]] = []
     for (dataset, split), part in table.groupby(["dataset", "split"], sort=False, observed=True):
         floor = part[(part["method"] == baseline) & (part["error"] == "")]
@@ -96,20 +113,21 @@ def summary(
                 "split": split,
                 "method": method,
                 "role": runs["role"].iloc[0],
-                "n_folds": good["fold"].nunique(),
                 "n_seeds": int(good.groupby("fold")["seed"].nunique().max()) if len(good) else 0,
                 "n_failed": int((runs["error"] != "").sum()),
                 "fit_seconds": good["fit_seconds"].mean(),
+                "shared_seconds": good[[name for name in _SHARED if name in good]].sum(axis=1).mean(),
                 "peak_memory_mb": good["peak_memory_mb"].max(),
             }
             resampled = draws.differences(good, floor) if method != baseline and n_resamples else {}
             for metric in metrics:
-                values = good.groupby("fold")[metric].mean()
+                values = good.groupby("fold")[metric].mean().dropna()
                 of_floor = floor.groupby("fold")[metric].mean().reindex(values.index)
-                low, high = _t_interval(values.to_numpy(dtype=float), confidence)
+                interval = _t_interval(values.to_numpy(dtype=float), confidence)
+                low, high = np.clip(interval, *_possible(metric))
                 rows.append(
                     about
-                    | {"metric": metric, "mean": values.mean(), "low": low, "high": high}
+                    | {"metric": metric, "n_folds": len(values), "mean": values.mean(), "low": low, "high": high}
                     | {"baseline": of_floor.mean(), "difference": (values - of_floor).mean()}
                     | _percentiles(resampled.get(metric), confidence)
                 )
@@ -120,6 +138,9 @@ def _check(table: pd.DataFrame, metrics: list[str], baseline: str, confidence: f
     if missing := [column for column in _NEEDED if column not in table]:
         msg = f"The table has no column {missing[0]!r}: give what `sg.bm.run` or `sg.bm.read_results` returned."
         raise MissingKeyError(msg)
+    if not len(table):
+        msg = "The table is empty."
+        raise ArgumentError(msg)
     if unknown := [metric for metric in metrics if metric not in table]:
         msg = f"The table has no metric {unknown[0]!r}. Columns: {', '.join(map(str, table.columns))}."
         raise ArgumentError(msg)
@@ -131,6 +152,23 @@ def _check(table: pd.DataFrame, metrics: list[str], baseline: str, confidence: f
         raise MissingKeyError(msg)
 
 
+def _check_settings(table: pd.DataFrame) -> None:
+    """Raise where runs that differ by more than fold and seed have one label."""
+    for column in _SETTINGS:
+        if column not in table:
+            continue
+        several = table.groupby(["dataset", "split", "method"], sort=False, observed=True)[column].nunique()
+        if (several > 1).any():
+            dataset, split, method = several[several > 1].index[0]
+            of_label = table[(table["dataset"] == dataset) & (table["split"] == split) & (table["method"] == method)]
+            found = ", ".join(map(repr, of_label[column].unique()))
+            msg = (
+                f"{method!r} was run with several {column} on {dataset!r}, split {split!r}: {found}. Choose one, "
+                f"as `table[table[{column!r}] == …]`."
+            )
+            raise ArgumentError(msg)
+
+
 def _t_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
     from scipy.stats import t
 
@@ -138,6 +176,13 @@ def _t_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
         return np.nan, np.nan
     half = t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return values.mean() - half, values.mean() + half
+
+
+def _possible(metric: str) -> tuple[float, float]:
+    """The least and the largest value that a metric can take, as far as they are known."""
+    if metric in _AT_MOST_ONE or metric.startswith("precision_at_"):
+        return 0.0, 1.0
+    return (0.0 if metric in _NOT_NEGATIVE else -np.inf), np.inf
 
 
 def _percentiles(differences: np.ndarray | None, confidence: float) -> dict[str, float]:
@@ -173,14 +218,12 @@ class _Draws:
 
     def differences(self, runs: pd.DataFrame, floor: pd.DataFrame) -> dict[str, np.ndarray]:
         """For each metric, the difference of runs from the floor in each draw, meaned over folds: ``float64 (B,)``."""
-        at_floor = dict(zip(floor["fold"], floor["predictions"], strict=False))
+        at_floor = {fold: self._mean(of_fold) for fold, of_fold in floor.groupby("fold")["predictions"]}
         of_folds: list[dict[str, np.ndarray]] = []
-        for fold, of_fold in runs.groupby("fold"):
-            if fold not in at_floor:
-                continue
-            base = self._metrics(at_floor[fold])
-            of_seeds = [self._metrics(path) for path in of_fold["predictions"]]
-            of_folds.append({m: np.mean([seed[m] for seed in of_seeds], axis=0) - base[m] for m in RESAMPLED})
+        for fold, of_fold in runs.groupby("fold")["predictions"]:
+            if fold in at_floor:
+                of_runs = self._mean(of_fold)
+                of_folds.append({metric: of_runs[metric] - at_floor[fold][metric] for metric in RESAMPLED})
         if not of_folds:
             return {}
         stacked = {metric: np.stack([fold[metric] for fold in of_folds]) for metric in RESAMPLED}
@@ -190,6 +233,11 @@ class _Draws:
             metric: np.where(counts[metric] > 0, np.nansum(values, axis=0) / np.maximum(counts[metric], 1), np.nan)
             for metric, values in stacked.items()
         }
+
+    def _mean(self, paths: Iterable[str]) -> dict[str, np.ndarray]:
+        """For each metric, the mean over the seeds of a fold in each draw."""
+        of_seeds = [self._metrics(path) for path in paths]
+        return {metric: np.mean([seed[metric] for seed in of_seeds], axis=0) for metric in RESAMPLED}
 
     def _compute(self, path: str) -> dict[str, np.ndarray]:
         kept = _read(path)
