@@ -6,6 +6,7 @@ import logging
 import runpy
 import shutil
 import sys
+from functools import partial
 
 import anndata as ad
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 import scgrn_tl as sg
 from scgrn_tl.cli import main
+from scgrn_tl.cli._flags import in_flags
 
 
 @pytest.fixture
@@ -23,6 +25,10 @@ def files(tmp_path):
     adata.uns["ground_truth"].to_csv(tmp_path / "net.csv", index=False)
     adata.write_h5ad(tmp_path / "cells.h5ad")
     return tmp_path
+
+
+FIT = ("fit", "{}/cells.h5ad", "--prior", "{}/net.csv", "--out", "{}/o.h5ad")
+PEARSON = ("infer", "{}/cells.h5ad", "--method", "pearson", "--out", "{}/o.h5ad")
 
 
 def run(*arguments: object) -> int:
@@ -35,7 +41,7 @@ def test_help_shows_commands_and_examples(capsys):
     assert stop.value.code == 0
     out = capsys.readouterr().out
     assert "examples:" in out
-    for command in ("demo", "embed", "fit", "infer", "bench", "fetch", "info"):
+    for command in ("demo", "embed", "fit", "infer", "bench", "methods", "fetch", "info"):
         assert f"    {command} " in out
         with pytest.raises(SystemExit) as stop:
             run(command, "--help")
@@ -43,7 +49,25 @@ def test_help_shows_commands_and_examples(capsys):
         assert "--debug" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["demo", "--dataset", "yeast"], ["fit", "a.h5ad"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["demo", "--dataset", "yeast"],
+        ["fit", "a.h5ad"],
+        ["fit", "a.h5ad", "--prior", "net.csv", "--out", "o.h5ad", "--min-probability", "1.5"],
+        ["fit", "a.h5ad", "--prior", "net.csv", "--out", "o.h5ad", "--epochs", "0"],
+        ["infer", "a.h5ad", "--out", "o.h5ad", "--edges", "e.csv", "--top-n", "-1"],
+        ["infer", "a.h5ad", "--out", "o.h5ad", "--key", "a/b"],
+        ["infer", "a.h5ad", "--out", "o.h5ad", "--seed", "-1"],
+        ["infer", "a.h5ad", "--out", "o.h5ad", "--jobs", "0"],
+        ["bench", "--seeds", "0"],
+        ["bench", "--samples", "many"],
+        ["bench", "--folds", "1"],
+        ["bench", "--timeout", "0"],
+    ],
+)
 def test_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         run(*arguments)
@@ -88,7 +112,23 @@ def test_info(capsys, monkeypatch, tmp_path):
         (["fit", "{}/net.csv", "--prior", "{}/net.csv", "--out", "{}/o.h5ad"], "not an .h5ad file"),
         (["fit", "{}/cells.h5ad", "--prior", "{}/net.csv", "--out", "{}/no/o.h5ad"], "there is no folder"),
         (["fit", "{}/cells.h5ad", "--prior", "{}/net.csv", "--out", "{}/o.h5ad", "--method", "magic"], "magic"),
-        (["embed", "{}/cells.h5ad", "--weights", "{}/none.pth", "--out", "{}/o.h5ad"], "none.pth"),
+        (["fit", "{}/cells.h5ad", "--prior", "{}/net.csv", "--out", "{}/o.csv"], "--out is an .h5ad file"),
+        (["infer", "{}/cells.h5ad", "--out", "{}/o.csv"], "--out is an .h5ad file"),
+        (["embed", "{}/cells.h5ad", "--out", "{}/o"], "--out is an .h5ad file"),
+        ([*PEARSON, "--edges", "{}/e.xlsx"], "--edges is a .csv, .tsv"),
+        ([*PEARSON, "--edges", "{}/e.graphml.gz"], "--edges is a .csv, .tsv"),
+        ([*PEARSON, "--edges", "{}/no/e.csv"], "there is no folder"),
+        ([*PEARSON, "--top-n", "5"], "--top-n is of the edges that --edges"),
+        ([*PEARSON, "--device", "abacus"], "--device abacus is not a torch device"),
+        ([*PEARSON, "--tf-names", "{}/net.csv"], "None of the"),
+        (["infer", "{}/cells.h5ad", "--out", "{}/o.h5ad", "--method", "genelink"], "edges: call `scgrn-tl fit`. Met"),
+        (["infer", "{}/cells.h5ad", "--out", "{}/o.h5ad", "--method", "scode"], "another column by `--pseudotime`"),
+        (["infer", "{}/cells.h5ad", "--out", "{}/o.h5ad", "--method", "x"], "See `scgrn-tl methods`"),
+        ([*FIT, "--method", "pearson"], "prior: call `scgrn-tl infer`. Met"),
+        ([*FIT, "--use-rep", "mine"], "Run `scgrn-tl embed` first"),
+        ([*FIT, "--edges", "{}/e.xlsx"], "--edges is a .csv, .tsv"),
+        (["methods", "--method", "genlink"], "Did you mean 'genelink'"),
+        (["embed", "{}/cells.h5ad", "--weights", "{}/none.pth", "--out", "{}/o.h5ad"], "--weights {}/none.pth is"),
         (["embed", "{}/broken.h5ad", "--out", "{}/o.h5ad"], ""),
     ],
 )
@@ -99,7 +139,7 @@ def test_an_error_is_one_line_and_status_2(files, capsys, arguments, message):
     captured = capsys.readouterr()
     assert captured.err.startswith("scgrn-tl: error: ")
     assert captured.err.count("\n") == 1
-    assert message in captured.err
+    assert message.format(files) in captured.err
     assert "Traceback" not in captured.err
     assert sorted(files.iterdir()) == before
 
@@ -174,6 +214,26 @@ def test_fit_embeds_first_with_the_weights_given(files, monkeypatch):
     assert seen == {}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prior", "empty.csv"], "prior"),
+        (["--tf-names", "tfs.txt"], "None of the 1 TF names"),
+        (["--method", "sctransnet", "--edges", "no/e.csv"], "no folder"),
+    ],
+)
+def test_fit_checks_its_files_before_it_embeds(files, capsys, monkeypatch, arguments, message):
+    def embed(*_args, **_kwargs):
+        pytest.fail("genes are embedded")
+
+    monkeypatch.setattr(sg.tl, "scbert_embed", embed)
+    monkeypatch.chdir(files)
+    (files / "empty.csv").write_text("source,target\n")
+    (files / "tfs.txt").write_text("SOX2")
+    assert run("fit", "cells.h5ad", "--prior", "net.csv", "--out", "o.h5ad", *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_demo(tmp_path, capsys, monkeypatch):
     small = sg.datasets.simulated(60, 40, 6, mean_targets=8, rng=2)
 
@@ -206,10 +266,15 @@ def test_infer_writes_scores_and_edges(files, capsys):
     assert run(*arguments, "--out", files / "o.h5ad", "--edges", files / "edges.csv", "--top-n", 12) == 0
     out = capsys.readouterr().out
     assert "scores in .varp['grn']" in out
-    assert "the 12 edges of the highest score" in out
+    assert "the 12 edges of the highest score (--top-n)" in out
+    assert f"{len(tfs)} of {len(tfs) + 1} TF names are among the genes" in out
     adata = ad.read_h5ad(files / "o.h5ad")
     assert adata.var["grn_is_tf"].sum() == len(tfs)
     assert len(pd.read_csv(files / "edges.csv")) == 12
+    for more in ([], ["--top-n", 10_000]):
+        assert run(*arguments, "--out", files / "o.h5ad", "--edges", files / "edges.tsv.gz", *more) == 0
+        n_edges = len(pd.read_csv(files / "edges.tsv.gz", sep="\t"))
+        assert f"edges.tsv.gz: all {n_edges} edges\n" in capsys.readouterr().out
     assert run("infer", files / "cells.h5ad", "--method", "scode", "--out", files / "p.h5ad") == 2
     assert "sc.tl.dpt" in capsys.readouterr().err
     assert not (files / "p.h5ad").exists()
@@ -218,21 +283,135 @@ def test_infer_writes_scores_and_edges(files, capsys):
 def test_bench_writes_a_report_and_goes_on_where_it_stopped(tmp_path, capsys):
     arguments = ["bench", "--datasets", "simulated", "--methods", "pearson, tf_rate,scode", "--splits", "random,tf"]
     arguments += ["--samples", 2, "--folds", 2, "--out", tmp_path / "report"]
-    assert run(*arguments) == 0
-    out = capsys.readouterr().out
+    assert run(*arguments) == 1
+    out, err = capsys.readouterr()
+    assert "16 runs asked for, 0 of them done before" in err
+    assert out.startswith("Writing the report …\n")
     table = sg.bm.read_results(tmp_path / "report")
     assert set(table["method"]) == {"pearson", "tf_rate", "scode", "hub_floor"}
     mean = table[(table["method"] == "pearson") & (table["split"] == "random")][["auroc", "auprc"]].mean()
     assert f"{mean['auroc']:.3f} / {mean['auprc']:.3f}" in out
     assert "4 of 16 runs failed" in out
+    assert [line.split() for line in out.splitlines() if line.startswith("scode ")] == [["scode", "failed"]] * 2
+    (why,) = (line for line in out.splitlines() if line.startswith("  scode: MissingKeyError: "))
+    assert "`--pseudotime`" in why
     assert {"report.html", "report.md", "summary.csv", "results.parquet"} <= {
         path.name for path in (tmp_path / "report").iterdir()
     }
     written = (tmp_path / "report" / "results.parquet").stat().st_mtime_ns
     assert run(*arguments[:4], "pearson,tf_rate", *arguments[5:]) == 0
     assert (tmp_path / "report" / "results.parquet").stat().st_mtime_ns == written
-    assert run("bench", "--datasets", "simulated", "--methods", "pearsn") == 2
-    assert "Did you mean 'pearson'" in capsys.readouterr().err
+
+
+def test_bench_takes_a_file_and_splits_it_at_random(files, capsys):
+    arguments = ["--methods", "pearson", "--samples", 1, "--out", files / "out"]
+    assert run("bench", "--datasets", files / "cells.h5ad", *arguments) == 0
+    assert "Split random" in capsys.readouterr().out
+    table = sg.bm.read_results(files / "out")
+    assert set(zip(table["dataset"], table["method"], table["split"], strict=True)) == {
+        ("cells", "pearson", "random"),
+        ("cells", "hub_floor", "random"),
+    }
+
+
+def test_bench_tells_what_failed_of_several_datasets(tmp_path, capsys, monkeypatch):
+    def ran(*_args, **_kwargs):
+        rows = [
+            {"dataset": dataset, "method": method, "role": "method", "split": "random", "fold": fold, "seed": 0}
+            | {"error": error, "predictions": "", "fit_seconds": 1.0, "peak_memory_mb": 1.0}
+            | dict.fromkeys(("auroc", "auprc"), np.nan if error else 0.75)
+            | {"tf_auroc": np.nan if error or fold else 0.75}
+            for dataset in ("b", "a")
+            for method in ("good", "weak", "hub_floor")
+            for fold in (0, 1)
+            for error in ["ValueError: no\nmore of it" if method == "weak" and (dataset == "a" or fold) else ""]
+        ]
+        return pd.DataFrame(rows)
+
+    monkeypatch.setattr(sg.bm, "run", ran)
+    monkeypatch.setattr(sg.bm, "summary", partial(sg.bm.summary, n_resamples=0))
+    monkeypatch.setattr(sg.bm, "report", lambda _table, path: path.touch())
+    assert run("bench", "--out", tmp_path) == 1
+    out = capsys.readouterr().out
+    lines = [line.split() for line in out.splitlines()]
+    assert ["b", "a"] in lines
+    assert ["good", "0.750", "/", "0.750", "0.750", "/", "0.750"] in lines
+    assert ["weak", "0.750", "/", "0.750", "(1", "failed)", "failed"] in lines
+    assert "3 of 12 runs failed" in out
+    assert out.count("ValueError") == 1
+    assert "  weak: ValueError: no\n" in out
+
+
+def test_bench_when_every_run_fails(tmp_path, capsys, monkeypatch):
+    row = {"dataset": "data", "method": "hub_floor", "split": "random", "fold": 0, "seed": 0, "error": "E: bad luck"}
+    monkeypatch.setattr(sg.bm, "run", lambda *_args, **_kwargs: pd.DataFrame([row]))
+    assert run("bench", "--out", tmp_path) == 1
+    out = capsys.readouterr().out
+    assert "1 of 1 runs failed" in out
+    assert "  hub_floor: E: bad luck\n" in out
+    assert "report" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--methods", "pearsn"], "Did you mean 'pearson'"),
+        (["--datasets", "mHSC-L"], "Did you mean 'mHSC-L500'"),
+        (["--datasets", "none.h5ad"], "'none.h5ad' is not there"),
+        (["--splits", "given"], "use --splits random.\n"),
+        (["--splits", "tf", "--folds", 300], "Ask for fewer, or use --splits random."),
+        (["--splits", "fold"], "not 'fold'"),
+        (["--weights", "none.pth"], "--weights none.pth is"),
+        (["--device", "abacus"], "--device abacus is"),
+    ],
+)
+def test_bench_leaves_nothing_of_a_call_that_is_refused(tmp_path, capsys, arguments, message):
+    assert run("bench", "--datasets", "simulated", *arguments, "--out", tmp_path / "out") == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_methods_are_listed(capsys):
+    assert run("methods") == 0
+    out = capsys.readouterr().out
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+    assert set(sg.methods.names()) <= set(rows)
+    assert rows["pearson"][1:5] == ["method", "no", "no", "Absolute"]
+    assert rows["hub_floor"][1:4] == ["floor", "yes", "yes"]
+    assert rows["permuted_expression"][1] == "control"
+
+
+def test_a_method_is_explained(capsys):
+    assert run("methods", "--method", "genelink") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("genelink: method, supervised, directed, stochastic; Chen")
+    assert "Most passes over the training pairs." in out
+    assert "Defaults: decoder='dot', epochs=20" in out
+    assert "sg.tl.fit_grn(adata, prior, method='genelink'" in out
+    assert "``" not in out
+    for name in sg.methods.names():
+        assert run("methods", "--method", name) == 0
+    assert ":func:" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("Use device='auto' or device='cpu'.", "Use --device auto or --device cpu."),
+        ("name it by `pseudotime=`. Columns", "name it by `--pseudotime`. Columns"),
+        ('With `weights="fit"` no', "With `--weights fit` no"),
+        ("n_jobs=-1, kind='tf'", "--jobs -1, --splits tf"),
+        ("leave use_rep at its default", "leave --use-rep at its default"),
+        ("call `sg.tl.infer_grn(adata, method='x')`.", "call `scgrn-tl infer`."),
+        ("See `sg.methods.show()`.", "See `scgrn-tl methods`."),
+        ("'/data/layer=3/key_added x' is not there", "'/data/layer=3/key_added x' is not there"),
+    ],
+)
+def test_messages_name_flags(said, meant):
+    assert in_flags(said) == meant
 
 
 @pytest.mark.slow

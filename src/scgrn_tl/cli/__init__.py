@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from scgrn_tl.core import ScgrnError
 
+from ._flags import in_flags
 from ._parser import make_parser
 from ._print import log_to_stderr
 
@@ -28,19 +29,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    The exit status: 0, or 2 after an error that one line on stderr explains. With ``--debug`` errors are raised.
+    The exit status: 0; 1 if runs of a benchmark failed; or 2 after an error that one line on stderr explains. With
+    ``--debug`` errors are raised.
     """
     arguments = make_parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], None] = arguments.run
+    run: Callable[[argparse.Namespace], int | None] = arguments.run
     with log_to_stderr(logging.INFO if arguments.verbose else logging.WARNING):
         try:
-            run(arguments)
+            return run(arguments) or 0
         except (ScgrnError, OSError) as error:
             if arguments.debug:
                 raise
-            print(f"scgrn-tl: error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"scgrn-tl: error: {in_flags(' '.join(str(error).split()))}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("scgrn-tl: interrupted", file=sys.stderr)
             return 130
-    return 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import scgrn_tl as sg
-from scgrn_tl.core import ArgumentError
+from scgrn_tl.core import ArgumentError, PriorNetwork
+from scgrn_tl.core.door import gene_indices
 from scgrn_tl.io._atomic import replaced_when_complete
 
 from ._print import METRICS, aligned
@@ -24,9 +26,11 @@ _PACKAGES = (
     "scgrn_tl", "numpy", "scipy", "pandas", "anndata", "scanpy", "torch", "torch-geometric", "scvi-tools",
     "performer-pytorch",
 )  # fmt: skip
+_EDGE_FILE = re.compile(r".+\.(?:(?:csv|tsv)(?:\.(?:gz|bz2|xz|zst))?|graphml|parquet)", re.IGNORECASE)
 
 
 def run_embed(arguments: argparse.Namespace) -> None:
+    _check_out(arguments.out)
     adata = _read(arguments.input)
     with replaced_when_complete(arguments.out) as beside:
         sg.tl.scbert_embed(
@@ -44,11 +48,19 @@ def run_embed(arguments: argparse.Namespace) -> None:
 
 
 def run_fit(arguments: argparse.Namespace) -> None:
+    _check_out(arguments.out)
+    _check_edges(arguments.edges)
+    method = sg.methods.get(arguments.method)
+    if method.supervised:  # else `fit_grn` says so
+        params = {} if arguments.epochs is None else {"epochs": arguments.epochs}
+        method.check_parameters(params, n_models=arguments.n_models)
+    path = _existing(arguments.prior, "prior")
     adata = _read(arguments.input)
-    prior = _existing(arguments.prior, "prior")
+    prior = PriorNetwork.from_any(path, adata.var_names)
+    tf_names = _tf_names(arguments.tf_names, adata)
     use_rep = None if arguments.use_rep == "none" else arguments.use_rep
     with replaced_when_complete(arguments.out) as beside:
-        if use_rep == "scbert" and use_rep not in adata.varm and sg.methods.get(arguments.method).uses_embedding:
+        if use_rep == "scbert" and use_rep not in adata.varm and method.uses_embedding:
             sg.tl.scbert_embed(
                 adata, weights=arguments.weights, layer=arguments.layer, device=arguments.device, rng=arguments.seed
             )
@@ -58,7 +70,7 @@ def run_fit(arguments: argparse.Namespace) -> None:
             method=arguments.method,
             use_rep=use_rep,
             layer=arguments.layer,
-            tf_names=_names(arguments.tf_names),
+            tf_names=tf_names,
             n_models=arguments.n_models,
             epochs=arguments.epochs,
             device=arguments.device,
@@ -80,12 +92,18 @@ def run_fit(arguments: argparse.Namespace) -> None:
 
 
 def run_infer(arguments: argparse.Namespace) -> None:
+    _check_out(arguments.out)
+    _check_edges(arguments.edges)
+    if arguments.top_n is not None and arguments.edges is None:
+        msg = "--top-n is of the edges that --edges FILE writes: give both, or neither."
+        raise ArgumentError(msg)
     adata = _read(arguments.input)
+    tf_names = _tf_names(arguments.tf_names, adata)
     with replaced_when_complete(arguments.out) as beside:
         sg.tl.infer_grn(
             adata,
             method=arguments.method,
-            tf_names=_names(arguments.tf_names),
+            tf_names=tf_names,
             layer=arguments.layer,
             pseudotime=arguments.pseudotime,
             n_models=arguments.n_models,
@@ -99,7 +117,9 @@ def run_infer(arguments: argparse.Namespace) -> None:
     if arguments.edges is not None:
         sg.io.write_edges(adata, arguments.edges, key=arguments.key, top_n=arguments.top_n)
         n_edges = len(sg.get.grn_df(adata, key=arguments.key, top_n=arguments.top_n))
-        print(f"Wrote {arguments.edges}: the {n_edges:,} edges of the highest score (--top-n)")
+        best = n_edges == arguments.top_n
+        which = f"the {n_edges:,} edges of the highest score (--top-n)" if best else f"all {n_edges:,} edges"
+        print(f"Wrote {arguments.edges}: {which}")
 
 
 def run_fetch(arguments: argparse.Namespace) -> None:
@@ -147,9 +167,41 @@ def run_info(_: argparse.Namespace) -> None:
         print(f"{name:<18} {value}")
 
 
-def _names(path: str | None) -> list[str] | None:
-    """The names in a file of them."""
-    return None if path is None else _existing(path, "list of TF names").read_text(encoding="utf-8").split()
+def _tf_names(path: str | None, adata: AnnData) -> list[str] | None:
+    """The names in a file of them, once it is said how many the data have.
+
+    Raises
+    ------
+    GeneOverlapError
+        If they have none.
+    """
+    if path is None:
+        return None
+    names = list(dict.fromkeys(_existing(path, "list of TF names").read_text(encoding="utf-8").split()))
+    n_found = len(set(names) & set(adata.var_names))
+    if not n_found:
+        gene_indices(names, adata.var_names, what="TF names")  # raises, and says why
+    print(f"{n_found:,} of {len(names):,} TF names are among the genes", flush=True)
+    return names
+
+
+def _check_out(path: str) -> None:
+    if Path(path).suffix != ".h5ad":
+        msg = f"--out is an .h5ad file, not {path!r}."
+        raise ArgumentError(msg)
+
+
+def _check_edges(path: str | None) -> None:
+    """Raise where edges could not be written, before there are any."""
+    if path is None:
+        return
+    if not _EDGE_FILE.fullmatch(Path(path).name):
+        msg = f"--edges is a .csv, .tsv (also .csv.gz and the like), .graphml or .parquet file, not {path!r}."
+        raise ArgumentError(msg)
+    folder = Path(path).expanduser().parent
+    if not folder.is_dir():
+        msg = f"Cannot write {path!r}: there is no folder {str(folder)!r}. Make it first."
+        raise ArgumentError(msg)
 
 
 def _existing(path: str, what: str) -> Path:

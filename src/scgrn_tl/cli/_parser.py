@@ -10,6 +10,7 @@ import scgrn_tl as sg
 from ._bench import run_bench
 from ._commands import CELL_TYPES, run_embed, run_fetch, run_fit, run_infer, run_info
 from ._demo import run_demo
+from ._methods import run_methods
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +25,36 @@ examples:
   scgrn-tl fit embedded.h5ad --prior net.csv --out network.h5ad --edges edges.csv
   scgrn-tl infer cells.h5ad --method genie3 --tf-names tfs.txt --out network.h5ad
   scgrn-tl bench --datasets hHEP500,mDC500 --methods sctransnet,genelink --splits given,tf --out report
+  scgrn-tl bench --datasets mine.h5ad               own data, with the known edges in .uns["ground_truth"]
+  scgrn-tl methods                                  what --method and --methods may be
   scgrn-tl fetch scbert                             ahead of time, for a machine without network
   scgrn-tl info
 """
+
+
+def _checked(kind: Callable[[str], Any], holds: Callable[[Any], bool], what: str) -> Callable[[str], Any]:
+    """Type of an argument for which something holds."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not holds(value):
+            msg = f"{text!r} is not {what}"
+            raise argparse.ArgumentTypeError(msg)
+        return value
+
+    return parse
+
+
+_COUNT = _checked(int, lambda count: count >= 1, "a whole number of at least 1")
+_FOLDS = _checked(int, lambda count: count >= 2, "a whole number of at least 2")
+_JOBS = _checked(int, lambda count: count != 0, "a number of processes, or -1 for one a core")
+_KEY = _checked(str, lambda key: bool(key) and "/" not in key, "a name without '/'")
+_PROBABILITY = _checked(float, lambda value: 0 <= value <= 1, "between 0 and 1")
+_SECONDS = _checked(float, lambda seconds: seconds > 0, "a number of seconds above 0")
+_SEED = _checked(int, lambda seed: seed >= 0, "a whole number of at least 0")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -45,9 +73,9 @@ def make_parser() -> argparse.ArgumentParser:
     device = argparse.ArgumentParser(add_help=False)
     device.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:1 or mps")
     seed = argparse.ArgumentParser(add_help=False)
-    seed.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random (default 0)")
+    seed.add_argument("--seed", type=_SEED, default=0, metavar="N", help="seed of everything random (default 0)")
 
-    def command(name: str, run: Callable[[argparse.Namespace], None], help: str, *more: Any) -> Any:
+    def command(name: str, run: Callable[[argparse.Namespace], int | None], help: str, *more: Any) -> Any:
         made = commands.add_parser(
             name, help=help, description=f"{help[0].upper()}{help[1:]}.", parents=[common, *more]
         )
@@ -58,7 +86,8 @@ def make_parser() -> argparse.ArgumentParser:
     _embed(command("embed", run_embed, "embed the genes of an .h5ad file with scBERT", device, seed))
     _fit(command("fit", run_fit, "infer a network from an .h5ad file and a prior network", device, seed))
     _infer(command("infer", run_infer, "infer a network from an .h5ad file without a prior", device, seed))
-    _bench(command("bench", run_bench, "run many methods on benchmark data and write a report", device))
+    _bench(command("bench", run_bench, "run many methods on benchmark data and write a report"))
+    _methods(command("methods", run_methods, "list the methods, or explain one"))
     _fetch(command("fetch", run_fetch, "download files ahead of time"))
     command("info", run_info, "show versions, device, cache and weights")
     return parser
@@ -83,8 +112,8 @@ def _demo(demo: argparse.ArgumentParser) -> None:
         metavar="W",
         help="fit (default: train on these genes, no download), panglao or a path",
     )
-    demo.add_argument("--n-models", type=int, default=4, metavar="N", help="models to average (default 4)")
-    demo.add_argument("--epochs", type=int, default=100, metavar="N", help="most epochs of the fit (default 100)")
+    demo.add_argument("--n-models", type=_COUNT, default=4, metavar="N", help="models to average (default 4)")
+    demo.add_argument("--epochs", type=_COUNT, default=100, metavar="N", help="most epochs of the fit (default 100)")
 
 
 def _embed(embed: argparse.ArgumentParser) -> None:
@@ -92,8 +121,8 @@ def _embed(embed: argparse.ArgumentParser) -> None:
     embed.add_argument("--out", required=True, metavar="OUT.h5ad")
     embed.add_argument("--weights", default="panglao", metavar="W", help="panglao (default), fit or a path")
     embed.add_argument("--layer", metavar="NAME", help="layer with expression (default X)")
-    embed.add_argument("--n-cells", type=int, metavar="N", help="use a random sample of so many cells")
-    embed.add_argument("--key", default="scbert", metavar="NAME", help="key of the result (default scbert)")
+    embed.add_argument("--n-cells", type=_COUNT, metavar="N", help="use a random sample of so many cells")
+    embed.add_argument("--key", type=_KEY, default="scbert", metavar="NAME", help="key of the result (default scbert)")
 
 
 def _fit(fit: argparse.ArgumentParser) -> None:
@@ -102,9 +131,11 @@ def _fit(fit: argparse.ArgumentParser) -> None:
     fit.add_argument("--out", required=True, metavar="OUT.h5ad")
     fit.add_argument("--edges", metavar="FILE", help="also write the edges: .csv, .tsv, .graphml or .parquet")
     fit.add_argument(
-        "--min-probability", type=float, default=0.5, metavar="P", help="of the edges written (default 0.5)"
+        "--min-probability", type=_PROBABILITY, default=0.5, metavar="P", help="of the edges written (default 0.5)"
     )
-    fit.add_argument("--method", default="sctransnet", metavar="NAME", help="method (default sctransnet)")
+    fit.add_argument(
+        "--method", default="sctransnet", metavar="NAME", help="a supervised one of `scgrn-tl methods` (sctransnet)"
+    )
     fit.add_argument(
         "--use-rep", default="scbert", metavar="KEY", help="gene embedding in .varm (default scbert), or none for none"
     )
@@ -113,52 +144,63 @@ def _fit(fit: argparse.ArgumentParser) -> None:
     )
     fit.add_argument("--tf-names", metavar="FILE", help="further regulators to score, one a line")
     fit.add_argument("--layer", metavar="NAME", help="layer with expression (default X)")
-    fit.add_argument("--n-models", type=int, default=1, metavar="N", help="models to average (default 1)")
-    fit.add_argument("--epochs", type=int, metavar="N", help="most epochs (default: the method's own)")
-    fit.add_argument("--key", default="grn", metavar="NAME", help="key of the result (default grn)")
+    fit.add_argument("--n-models", type=_COUNT, default=1, metavar="N", help="models to average (default 1)")
+    fit.add_argument("--epochs", type=_COUNT, metavar="N", help="most epochs (default: the method's own)")
+    fit.add_argument("--key", type=_KEY, default="grn", metavar="NAME", help="key of the result (default grn)")
 
 
 def _infer(infer: argparse.ArgumentParser) -> None:
     infer.add_argument("input", metavar="IN.h5ad")
     infer.add_argument("--out", required=True, metavar="OUT.h5ad")
     infer.add_argument("--edges", metavar="FILE", help="also write the edges: .csv, .tsv, .graphml or .parquet")
-    infer.add_argument("--top-n", type=int, metavar="N", help="write only the N edges of the highest score")
-    infer.add_argument("--method", default="grnboost2", metavar="NAME", help="method (default grnboost2)")
+    infer.add_argument("--top-n", type=_COUNT, metavar="N", help="write only the N edges of the highest score")
+    infer.add_argument(
+        "--method", default="grnboost2", metavar="NAME", help="an unsupervised one of `scgrn-tl methods` (grnboost2)"
+    )
     infer.add_argument("--tf-names", metavar="FILE", help="regulators to score, one a line (default: every gene)")
     infer.add_argument("--layer", metavar="NAME", help="layer with expression (default X)")
     infer.add_argument("--pseudotime", metavar="COLUMN", help="column of .obs, for scode (default dpt_pseudotime)")
-    infer.add_argument("--n-models", type=int, default=1, metavar="N", help="runs to average (default 1)")
-    infer.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
-    infer.add_argument("--key", default="grn", metavar="NAME", help="key of the result (default grn)")
+    infer.add_argument("--n-models", type=_COUNT, default=1, metavar="N", help="runs to average (default 1)")
+    infer.add_argument("--jobs", type=_JOBS, metavar="N", help="processes (default: one a core)")
+    infer.add_argument("--key", type=_KEY, default="grn", metavar="NAME", help="key of the result (default grn)")
 
 
 def _bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument(
-        "--datasets", default="hHEP500", metavar="A,B", help="hHEP500,mDC500,hESC1000-string,…, simulated (hHEP500)"
+        "--datasets",
+        default="hHEP500",
+        metavar="A,B",
+        help="hHEP500,mDC500,hESC1000-string,…, simulated, or .h5ad files with a table of source and target in "
+        ".uns['ground_truth'] (default hHEP500)",
     )
     bench.add_argument(
         "--methods",
         default="all",
         metavar="A,B",
-        help="all (default), ablation, or names as `sg.methods.show()` has them",
+        help="all (default), ablation, or names as `scgrn-tl methods` lists them",
     )
     bench.add_argument(
         "--splits",
-        default="given",
         metavar="A,B",
-        help="given (default), random, tf, target and both, of each its folds",
+        help="given, random, tf, target and both, of each its folds (default: given where there are published splits, "
+        "else random)",
     )
-    bench.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds of each method (default 1)")
-    bench.add_argument("--samples", type=int, default=3, metavar="N", help="of given and random splits (default 3)")
-    bench.add_argument("--folds", type=int, default=5, metavar="N", help="of tf, target and both (default 5)")
+    bench.add_argument("--seeds", type=_COUNT, default=1, metavar="N", help="seeds of each method (default 1)")
+    bench.add_argument("--samples", type=_COUNT, default=3, metavar="N", help="of given and random splits (default 3)")
+    bench.add_argument("--folds", type=_FOLDS, default=5, metavar="N", help="of tf, target and both (default 5)")
     bench.add_argument("--weights", default="fit", metavar="W", help="gene embedding: fit (default), panglao, path")
     bench.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="runs at a time, of one thread each (default 1)"
+        "--jobs", type=_JOBS, default=1, metavar="N", help="runs at a time, of one thread each (default 1)"
     )
-    bench.add_argument("--timeout", type=float, metavar="S", help="end a run after so many seconds")
+    bench.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default), auto, cuda, cuda:1 or mps")
+    bench.add_argument("--timeout", type=_SECONDS, metavar="S", help="end a run after so many seconds")
     bench.add_argument(
         "--out", default="benchmark", metavar="FOLDER", help="results and report; what is there is not run again"
     )
+
+
+def _methods(methods: argparse.ArgumentParser) -> None:
+    methods.add_argument("--method", metavar="NAME", help="what this one does, and its parameters")
 
 
 def _fetch(fetch: argparse.ArgumentParser) -> None:

@@ -6,28 +6,47 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ._flags import in_flags
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
 
-__all__ = ["METRICS", "aligned", "log_to_stderr", "say"]
+__all__ = ["METRICS", "aligned", "log_level", "log_to_stderr", "say"]
 
 METRICS = {"auroc": "AUROC", "auprc": "AUPRC", "auprc_ratio": "AUPRC ratio", "epr": "EPR"}
+
+
+class _Formatter(logging.Formatter):
+    """Messages alone, in the words of the command line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return in_flags(super().format(record))
 
 
 @contextmanager
 def log_to_stderr(level: int) -> Iterator[None]:
     """Show the package's log while a command runs, and leave the logger as it was."""
     logger, handler = logging.getLogger("scgrn_tl"), logging.StreamHandler()
-    before = logger.level
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Formatter("%(message)s"))
     logger.addHandler(handler)
+    try:
+        with log_level("scgrn_tl", level):
+            yield
+    finally:
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def log_level(name: str, level: int) -> Iterator[None]:
+    """Have a logger say what is of this level, and leave it as it was."""
+    logger = logging.getLogger(name)
+    before = logger.level
     logger.setLevel(level)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
         logger.setLevel(before)
 
 
