@@ -71,26 +71,33 @@ def settings(params: str) -> str:
     return ", ".join(f"`{key}={value!r}`" for key, value in kept.items()) or "defaults"
 
 
+def seconds(values: pd.Series) -> str:
+    mean = values.mean()
+    return (
+        "–" if pd.isna(mean) or mean == 0 else "< 0.1" if mean < 0.1 else f"{mean:.1f}" if mean < 10 else f"{mean:.0f}"
+    )
+
+
 def cost(table: pd.DataFrame, datasets: list[str]) -> str:
-    """A row a method: seconds of a fit on each dataset, and of what its fits share; memory; minutes of all its runs."""
+    """A row a method: CPU seconds of a fit on each dataset; seconds of what fits share; memory; minutes in all."""
     rows = []
     for (method, params), part in table.groupby(["method", "params"], sort=False):
         # A method that does not learn runs once a dataset, and each of its rows says so.
         once = part.drop_duplicates(["dataset", "seed"]) if not part["supervised"].iloc[0] else part
         shared = part.drop_duplicates(["dataset", "seed"])[["dataset", "prepare_seconds", "embed_seconds"]]
         shared = shared.assign(seconds=shared["prepare_seconds"] + shared["embed_seconds"])
-        minutes = (once["fit_seconds"].sum() + shared["seconds"].sum()) / 60
+        minutes = (once["cpu_seconds"].sum() + shared["seconds"].sum()) / 60
         rows.append(
             [
                 f"`{method}`",
                 settings(params),
-                *(f"{once.loc[once['dataset'] == name, 'fit_seconds'].mean():.3g}" for name in datasets),
-                " / ".join(f"{shared.loc[shared['dataset'] == name, 'seconds'].mean():.3g}" for name in datasets),
+                " / ".join(seconds(once.loc[once["dataset"] == name, "cpu_seconds"]) for name in datasets),
+                " / ".join(seconds(shared.loc[shared["dataset"] == name, "seconds"]) for name in datasets),
                 f"{part['peak_memory_mb'].max():,.0f}",
                 f"{minutes:.1f}",
             ]
         )
-    header = ["method", "settings", *(f"s a fit, {name}" for name in datasets), "s shared", "peak MB", "min in all"]
+    header = ["method", "settings", f"CPU s a fit: {', '.join(datasets)}", "s shared", "peak MB", "min in all"]
     return markdown(header, rows)
 
 
