@@ -368,7 +368,6 @@ def test_bad_data(adata, prior, change, error, message):
         ({"method": "hub_floor", "epochs": 7}, ArgumentError, "takes no epochs"),
         ({"epochs": 1.5}, ArgumentError, "epochs is a whole number, not 1.5"),
         ({"split": "random"}, ArgumentError, "split is an EdgeSplit.*not a str"),
-        ({"method": "gnnlink", "use_rep": "mine"}, ArgumentError, "'gnnlink' reads no gene embedding"),
         ({"use_rep": "X_geneformer"}, MissingKeyError, r"varm\['X_geneformer'\].*Keys of .varm: \['scbert'\]"),
         ({"layer": "nope"}, MissingKeyError, r"layers\['nope'\]"),
         ({"device": "quantum"}, ArgumentError, "not a torch device"),

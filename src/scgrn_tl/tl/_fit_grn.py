@@ -168,8 +168,7 @@ def fit_grn(
         )
         raise ArgumentError(msg)
     if use_rep not in {None, "scbert"} and not entry.uses_embedding:
-        msg = f"Method {method!r} reads no gene embedding: leave use_rep at its default, and not at {use_rep!r}."
-        raise ArgumentError(msg)
+        LOGGER.info("Method %r reads no gene embedding; use_rep=%r is left alone.", method, use_rep)
     params = _method_parameters(entry, {"epochs": epochs, "lr": lr}, method_params)
     entry.check_parameters(params, n_models=n_models)
     check_key("key_added", key_added)
