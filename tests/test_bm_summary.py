@@ -171,11 +171,25 @@ def test_a_fold_without_a_value_is_left_out_everywhere(tmp_path):
 
 def test_time_that_runs_share_is_told(tmp_path):
     table = results(tmp_path).assign(embed_seconds=30.0, prepare_seconds=4.0)
-    assert row_of(sg.bm.summary(table, n_resamples=0), "good")["shared_seconds"] == 34
-    assert row_of(sg.bm.summary(results(tmp_path), n_resamples=0), "good")["shared_seconds"] == 0
+    found = sg.bm.summary(table, n_resamples=0)
+    assert row_of(found, "good")[["embed_seconds", "prepare_seconds", "shared_seconds"]].tolist() == [30, 4, 34]
+    first = found.columns.get_loc("fit_seconds")
+    assert found.columns[first : first + 3].tolist() == ["fit_seconds", "prepare_seconds", "embed_seconds"]
     sg.bm.report(table, tmp_path / "report.md")
-    (line,) = [line for line in (tmp_path / "report.md").read_text().splitlines() if line.startswith("| good")][:1]
-    assert "| 34 |" in line
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    shown = of_markdown(text, "### D500").set_index("method")
+    assert shown.loc["good", ["seconds", "shared s"]].tolist() == ["2", "34"]
+    assert "shared s: what several fits" in text
+
+
+def test_time_that_was_not_measured_is_not_zero(tmp_path):
+    table = results(tmp_path)
+    found = sg.bm.summary(table, n_resamples=0)
+    assert not {"embed_seconds", "prepare_seconds"} & set(found.columns)
+    assert found["shared_seconds"].isna().all()
+    sg.bm.report(table, tmp_path / "report.md")
+    shown = of_markdown((tmp_path / "report.md").read_text(encoding="utf-8"), "### D500")
+    assert set(shown["shared s"]) == {"–"}
 
 
 def test_all_runs_failed(tmp_path):
@@ -186,10 +200,20 @@ def test_all_runs_failed(tmp_path):
         sg.bm.report(table, tmp_path / "report.md")
 
 
-def test_the_version_of_the_runs_is_reported(tmp_path):
-    sg.bm.report(results(tmp_path).assign(version="7.7.7"), tmp_path / "report.md")
-    page = (tmp_path / "report.md").read_text()
-    assert "Run with scgrn_tl 7.7.7." in page
+@pytest.mark.parametrize(
+    ("versions", "shown"),
+    [
+        (["7.7.7", "7.7.7"], "7.7.7"),
+        (["7.7.7", "7.8"], "7.7.7, 7.8"),
+        (["7.7.7", ""], "7.7.7, an unknown version"),
+        ([None, "7.7.7"], "an unknown version, 7.7.7"),
+    ],
+)
+def test_the_version_of_the_runs_is_reported(tmp_path, versions, shown):
+    table = results(tmp_path)
+    sg.bm.report(table.assign(version=[versions[seed] for seed in table["seed"]]), tmp_path / "report.md")
+    page = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert f"Run with scgrn_tl {shown}." in page
     assert "Report written with Python" in page
 
 
@@ -209,6 +233,7 @@ def test_another_baseline(tmp_path):
         (lambda t: t, {"baseline": "nobody"}, MissingKeyError, "'nobody' is not among the methods: good, fair"),
         (lambda t: t.assign(predictions="gone.npz"), {}, MissingKeyError, "read_results"),
         (lambda t: t.iloc[:0], {}, ArgumentError, "The table is empty"),
+        (lambda t: t.iloc[:0, :1], {}, ArgumentError, "The table is empty"),
         (
             lambda t: t.assign(params=t["params"].where(t["seed"] == 0, "{}")),
             {},
@@ -220,6 +245,21 @@ def test_another_baseline(tmp_path):
 def test_what_cannot_be_summarised(tmp_path, change, arguments, error, message):
     with pytest.raises(error, match=message):
         sg.bm.summary(change(results(tmp_path)), **arguments)
+
+
+@pytest.mark.parametrize("column", ["params", "data", "weights"])
+def test_runs_of_several_settings_are_no_seeds(tmp_path, column):
+    """One value is needed for each dataset, split and method only."""
+    first, other = results(tmp_path, n_seeds=1), results(tmp_path, n_seeds=1, dataset="E500")
+    first[column] = first["method"]
+    other[column] = "other " + other["method"]
+    table = pd.concat([first, other], ignore_index=True)
+    assert len(sg.bm.summary(table, n_resamples=0)) == 18
+    assert len(sg.bm.summary(table.drop(columns=column), n_resamples=0)) == 18
+    table = pd.concat([table, first[first["method"] == "good"].assign(**{column: "anew"})], ignore_index=True)
+    with pytest.raises(ArgumentError, match=f"'good' was run with several {column} on 'D500'"):
+        sg.bm.summary(table)
+    assert len(sg.bm.summary(table[table[column] != "anew"], n_resamples=0)) == 18
 
 
 # --- report -----------------------------------------------------------------------------------------------------------
@@ -342,6 +382,8 @@ def test_what_cannot_be_reported(two_splits, tmp_path, monkeypatch):
         patch.setattr("scgrn_tl.bm._report.summary", lambda *_: pytest.fail("too late"))
         with pytest.raises(ArgumentError, match="there is no folder"):
             sg.bm.report(two_splits, tmp_path / "nowhere" / "report.md")
+    with pytest.raises(MissingKeyError, match="no column 'error'"):
+        sg.bm.report(two_splits.drop(columns="error"), tmp_path / "report.md")
     everything = two_splits.copy()
     for method in METHODS:
         everything = broken(everything, method)

@@ -35,8 +35,8 @@ _KINDS = {
 _LEGEND = (
     "In the order of the figure. Mean over folds, seeds averaged first. In brackets the difference from "
     f"{BASELINE} and, for AUROC and AUPRC, its 95 % interval (paired bootstrap over regulators). EPR: precision among "
-    "as many top pairs as there are edges, divided by prevalence. Seconds: one fit, on one thread; shared: what "
-    "several fits on a dataset have in common, the gene embedding or what the method prepares. MB: most memory of a "
+    "as many top pairs as there are edges, divided by prevalence. Seconds: one fit, on one thread; shared s: what "
+    "several fits on a dataset have in common, what the method prepares and the gene embedding. MB: most memory of a "
     "process, libraries included."
 )
 
@@ -70,7 +70,7 @@ def report(table: pd.DataFrame, path: str | os.PathLike[str], *, title: str = "G
         msg = f"A report is an .html or .md file, not {path.name!r}."
         raise ArgumentError(msg)
     with replaced_when_complete(path) as beside:  # complains of the path before anything is computed
-        if not len(table) or (table["error"] != "").all():
+        if not len(table) or ("error" in table and (table["error"] != "").all()):
             msg = "There is no result to report: the table is empty, or every run in it failed."
             raise ArgumentError(msg)
         found = summary(table, list(_METRICS))
@@ -142,7 +142,7 @@ def _of_dataset(found: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
         row = {"method": method, "kind": kinds[method]}
         row |= {name: _estimate(by_metric.loc[metric], metric, method) for metric, name in _METRICS.items()}
         row["folds × seeds"] = _runs(first)
-        row["seconds"], row["shared"] = _short(first["fit_seconds"]), _short(first["shared_seconds"])
+        row["seconds"], row["shared s"] = _short(first["fit_seconds"]), _short(first["shared_seconds"])
         row["MB"] = _short(first["peak_memory_mb"])
         rows.append(row)
     return pd.DataFrame(rows)
@@ -197,7 +197,8 @@ def _setup(table: pd.DataFrame) -> list[Block]:
         }
     )
     packages = ", ".join(f"{name} {version(name)}" for name in ("scgrn_tl", "torch", "scikit-learn", "numpy"))
-    of_runs = ", ".join(table["version"].unique()) if "version" in table else "an unknown version"
+    versions = table["version"].fillna("").unique() if "version" in table else [""]
+    of_runs = ", ".join(version or "an unknown version" for version in versions)
     return [
         Heading("What was run"),
         Table(shown.reset_index()),

@@ -36,10 +36,12 @@ _NOT_NEGATIVE = frozenset(
 _NEEDED = ("dataset", "method", "role", "split", "fold", "seed", "error", "predictions")
 _COLUMNS = (
     "dataset", "split", "method", "role", "metric", "mean", "low", "high", "n_folds", "n_seeds", "n_failed", "baseline",
-    "difference", "difference_low", "difference_high", "fit_seconds", "shared_seconds", "peak_memory_mb",
+    "difference", "difference_low", "difference_high", "fit_seconds", "prepare_seconds", "embed_seconds",
+    "shared_seconds", "peak_memory_mb",
 )  # fmt: skip
 _OF_RUNS = ("fit_seconds", "peak_memory_mb")
-_SHARED = ("embed_seconds", "prepare_seconds")
+_SHARED = ("prepare_seconds", "embed_seconds")
+"""Columns that older tables may lack."""
 _SETTINGS = ("params", "data", "weights")
 """Columns that have one value for all runs of a method on a dataset."""
 
@@ -84,9 +86,11 @@ def summary(
     ``difference_low``, ``difference_high``
         Interval of that difference: regulators are drawn with replacement, the same ones for both methods and all
         folds (a paired bootstrap). Of ``auroc``, ``auprc``, ``tf_auroc`` and ``tf_auprc_ratio``; NaN for others.
-    ``role``, ``fit_seconds``, ``shared_seconds``, ``peak_memory_mb``
-        Of the method: mean time of a fit, and of what several share (the gene embedding, what the method prepares),
-        and the maximum over its runs.
+    ``role``, ``fit_seconds``, ``peak_memory_mb``
+        Of the method: mean time of a fit, and the maximum over its runs.
+    ``prepare_seconds``, ``embed_seconds``, ``shared_seconds``
+        Mean time of what several fits share: what the method prepares, the gene embedding, and the sum of both. The
+        first two if they are columns of ``table``; the sum is NaN if neither is.
 
     Raises
     ------
@@ -101,6 +105,7 @@ def summary(
         table = table.assign(**{name: np.nan for name in (*metrics, *_OF_RUNS) if name not in table})
     _check(table, metrics, baseline, confidence, n_resamples)
     _check_settings(table)
+    shared = [name for name in _SHARED if name in table]
     rows: list[dict[str, Any]] = []
     for (dataset, split), part in table.groupby(["dataset", "split"], sort=False, observed=True):
         floor = part[(part["method"] == baseline) & (part["error"] == "")]
@@ -116,7 +121,8 @@ def summary(
                 "n_seeds": int(good.groupby("fold")["seed"].nunique().max()) if len(good) else 0,
                 "n_failed": int((runs["error"] != "").sum()),
                 "fit_seconds": good["fit_seconds"].mean(),
-                "shared_seconds": good[[name for name in _SHARED if name in good]].sum(axis=1).mean(),
+                **good[shared].mean(),
+                "shared_seconds": good[shared].sum(axis=1, min_count=1).mean(),
                 "peak_memory_mb": good["peak_memory_mb"].max(),
             }
             resampled = draws.differences(good, floor) if method != baseline and n_resamples else {}
@@ -131,16 +137,16 @@ def summary(
                     | {"baseline": of_floor.mean(), "difference": (values - of_floor).mean()}
                     | _percentiles(resampled.get(metric), confidence)
                 )
-    return pd.DataFrame(rows, columns=list(_COLUMNS))
+    return pd.DataFrame(rows, columns=[name for name in _COLUMNS if name not in _SHARED or name in shared])
 
 
 def _check(table: pd.DataFrame, metrics: list[str], baseline: str, confidence: float, n_resamples: int) -> None:
-    if missing := [column for column in _NEEDED if column not in table]:
-        msg = f"The table has no column {missing[0]!r}: give what `sg.bm.run` or `sg.bm.read_results` returned."
-        raise MissingKeyError(msg)
     if not len(table):
         msg = "The table is empty."
         raise ArgumentError(msg)
+    if missing := [column for column in _NEEDED if column not in table]:
+        msg = f"The table has no column {missing[0]!r}: give what `sg.bm.run` or `sg.bm.read_results` returned."
+        raise MissingKeyError(msg)
     if unknown := [metric for metric in metrics if metric not in table]:
         msg = f"The table has no metric {unknown[0]!r}. Columns: {', '.join(map(str, table.columns))}."
         raise ArgumentError(msg)
