@@ -20,8 +20,8 @@ help: ## Show this list
 demo: $(VENV)/.installed ## From simulated cells to a network, its picture and an edge table in demo/
 	$(BIN)/scgrn-tl demo --out demo
 
-test: $(VENV)/.installed ## All tests: the fast ones first, then the slow ones
-	$(BIN)/python -m pytest -m "" $(PYTEST_ARGS)
+test: $(VENV)/.installed ## All tests, the slow ones too, on up to four cores
+	$(BIN)/python -m pytest -m "" -n auto --maxprocesses 4 $(PYTEST_ARGS)
 
 test-fast: $(VENV)/.installed ## The fast tests alone
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -205,5 +205,5 @@ def test_size_of_batches(monkeypatch, n_edges, given, expected):
 @pytest.mark.parametrize("n_neighbors", [-1, 2.5])
 def test_senseless_numbers_of_neighbors_are_refused(n_neighbors):
     task, _ = coupled_task()
-    with pytest.raises(ArgumentError, match="n_neighbors is a whole number of at least 0"):
+    with pytest.raises(ArgumentError, match=r"n_neighbors is a whole number( of at least 0)?, not"):
         methods.get("deepdrim").run(task, n_neighbors=n_neighbors)

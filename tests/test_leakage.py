@@ -12,6 +12,7 @@ from scgrn_tl.core import EdgeSplit, LabeledPairs, PriorNetwork
 
 QUICK = {
     "sctransnet": {"gnn_widths": (16, 8), "gnn_heads": 2, "channel_hidden": 16, "channel_width": 8},
+    "deepdrim": {"n_neighbors": 1},
     "grn_transformer": {"steps": 4, "width": 16, "depth": 2, "n_trees": 10},
 }
 QUICK |= dict.fromkeys(methods.names(role="control"), QUICK["sctransnet"])
