@@ -73,7 +73,7 @@ def cnnc(
         By what validation measure the epoch is chosen, and how many epochs without a better one end the training.
     dtype
         Of the convolutions. ``"bfloat16"`` takes a little over half the time on processors that compute in it, and
-        much longer on others.
+        may take longer on others.
 
     Returns
     -------
