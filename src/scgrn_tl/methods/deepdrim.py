@@ -51,7 +51,7 @@ def deepdrim(
     """Convolutional network on the images of two genes and of their neighbours (DeepDRIM).
 
     The published network passes 23 images a pair. Here every distinct image is passed once a batch, and a batch keeps
-    the pairs of a target together: the scores are the same at a fraction of the cost, while in training pairs of a batch
+    the pairs of a target together: the scores are the same at a fraction of the cost, while training pairs of a batch
     that share a gene share the entries dropped from its images (see ``scgrn_tl.models.deepdrim.DeepDRIM``). For the
     same reason batches are of more than 32 pairs where there are many pairs to learn from. Other differences to the
     published training: the epoch is chosen on the split's validation pairs, and patience is 3 for the cost of an epoch
