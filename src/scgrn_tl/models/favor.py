@@ -26,13 +26,18 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["FavorAttention", "FavorStream", "blocks", "favor_performer"]
+__all__ = ["FavorAttention", "FavorStream", "blocks", "favor_performer", "genes_in_cache"]
 
 Result = TypeVar("Result")
 
 EPSILON = 1e-4
-BLOCK_SIZE = 128
-"""Genes whose feature maps are computed at a time where no other size is given: on a CPU they should stay in cache."""
+BLOCK_VALUES = 350_000
+"""Values of feature maps computed at a time where no size is given: on a CPU they should stay in its cache (1.4 MB)."""
+
+
+def genes_in_cache(n_heads: int, n_features: int) -> int:
+    """As many genes as have :data:`BLOCK_VALUES` values of feature maps, at least 16."""
+    return max(16, BLOCK_VALUES // (n_heads * n_features))
 
 
 def blocks(n_genes: int, size: int) -> Iterator[slice]:
@@ -88,7 +93,7 @@ class FavorStream:
         goes, so that :meth:`attention_sums` need not compute them again. ``None`` keeps none.
     """
 
-    def __init__(self, projection: Tensor, *, block_size: int = BLOCK_SIZE, room: Tensor | None = None) -> None:
+    def __init__(self, projection: Tensor, *, block_size: int, room: Tensor | None = None) -> None:
         self.projection_matrix = projection
         self._projection = projection * projection.shape[1] ** -0.25
         self._block_size = block_size
@@ -233,7 +238,7 @@ class FavorAttention(FastAttention):
         """
         if torch.is_grad_enabled():
             return self._attend_whole(q, k, v)
-        stream = FavorStream(self.projection_matrix)
+        stream = FavorStream(self.projection_matrix, block_size=genes_in_cache(k.shape[1], len(self.projection_matrix)))
         stream.add_keys(k, v)
         return stream.attend(q)
 

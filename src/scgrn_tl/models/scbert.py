@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +12,7 @@ from torch import nn
 from scgrn_tl.core.errors import ArgumentError, WeightsError
 
 from .checkpoint import infer_config, load_checkpoint, load_weights, read_folder, write_folder
-from .favor import BLOCK_SIZE, FavorStream, blocks, favor_performer
+from .favor import FavorStream, blocks, favor_performer, genes_in_cache
 from .seeding import seeded_rng
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Encoding", "ScBERT", "ScBERTConfig"]
 
 END_TOKEN = 0
-BLOCKS_PROJECTED = 4
-"""Blocks of genes that go through the dense products of a layer at a time: long enough that weights are read seldom."""
+GENES_PROJECTED = 512
+"""Genes that go through the dense products of a layer at a time, at least: weights are read seldom then."""
 ACCELERATOR_BLOCK_SIZE = 32_768
 """Genes times cells whose feature maps an accelerator holds at a time: enough to fill it, 0.4 GB at full size."""
 KEPT_BYTES = 2**28
@@ -265,7 +266,7 @@ class ScBERT(nn.Module):
         """
         on_cpu = self.device.type == "cpu"
         if block_size is None:
-            block_size = BLOCK_SIZE * -(-torch.get_num_threads() // 2) if on_cpu else ACCELERATOR_BLOCK_SIZE
+            block_size = self._block_size() if on_cpu else ACCELERATOR_BLOCK_SIZE
         if block_size < 1:
             msg = f"block_size is at least 1, not {block_size}."
             raise ArgumentError(msg)
@@ -285,12 +286,21 @@ class ScBERT(nn.Module):
         attention = attention[:, :-1]
         return Encoding(hidden, attention / attention.sum(dim=1, keepdim=True))
 
+    def _block_size(self) -> int:
+        """Genes whose feature maps fit the caches of the cores that work on them."""
+        heads, n_features = self._feature_shape()
+        return genes_in_cache(heads, n_features) * -(-torch.get_num_threads() // 2)
+
     def _room(self, n_positions: int) -> Tensor:
         """Room for the keys' feature maps of so many positions, or for as many as :data:`KEPT_BYTES` hold."""
-        attention = self.performer.net.layers[0][0].fn
-        projection = attention.fast_attention.projection_matrix
-        size = n_positions * attention.heads * len(projection)
-        return projection.new_empty(min(size, KEPT_BYTES // projection.element_size()))
+        weight = self.token_emb.weight
+        n_values = n_positions * math.prod(self._feature_shape())
+        return weight.new_empty(min(n_values, KEPT_BYTES // weight.element_size()))
+
+    def _feature_shape(self) -> tuple[int, int]:
+        """Number of heads H, and of random features m."""
+        multi_head = self.performer.net.layers[0][0].fn
+        return multi_head.heads, len(multi_head.fast_attention.projection_matrix)
 
     def _stream_layer(
         self, layer: Iterable[Any], x: Tensor, attention: Tensor, block_size: int, room: Tensor | None
@@ -303,7 +313,7 @@ class ScBERT(nn.Module):
             return projected.view(*projected.shape[:2], multi_head.heads, -1).transpose(1, 2)
 
         normed = attend.norm(x)  # kept whole: x changes below, and the keys may be needed twice
-        genes_of_blocks = list(blocks(x.shape[1], block_size * BLOCKS_PROJECTED))
+        genes_of_blocks = list(blocks(x.shape[1], max(block_size, GENES_PROJECTED)))
         stream = FavorStream(multi_head.fast_attention.projection_matrix, block_size=block_size, room=room)
         for genes in genes_of_blocks:
             block = normed[:, genes]
