@@ -6,8 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,15 +18,18 @@ from scgrn_tl.models.favor import FavorAttention, FavorStream
 from scgrn_tl.models.favor_path import favor_stream
 from scgrn_tl.models.seeding import seeded_rng
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs triton")
 
 
 class Case(NamedTuple):
     cells: int = 2
-    heads: int = 3
+    heads: int = 2
     genes: int = 70
     width: int = 16
-    features: int = 30
+    features: int = 40
     dtype: torch.dtype = torch.float32
     scale: float = 1.0
     block: int = 10_000
@@ -37,7 +39,8 @@ class Case(NamedTuple):
 
 CASES = {
     "small": Case(),
-    "published size": Case(heads=2, width=64, features=266),
+    "published size": Case(cells=1, width=64, features=266),
+    "three heads, one tile of features": Case(heads=3, features=30),
     "one gene": Case(cells=1, genes=1),
     "one feature tile and a head of no power of two": Case(width=20, features=16),
     "wide heads": Case(cells=1, heads=1, width=128, features=40),
@@ -45,10 +48,10 @@ CASES = {
     "blocks whose largest exponents come last": Case(block=33, growing=True),
     "ε decides": Case(scale=8.0),
     # exponents of thousands: float32 holds them to a few 10⁻⁴
-    "enormous": Case(heads=2, scale=80.0, tolerance=5e-3),
-    "tiny": Case(scale=1e-4),
-    "bfloat16": Case(heads=2, width=64, features=266, dtype=torch.bfloat16, tolerance=1.5e-2),
-    "float16": Case(heads=2, width=64, features=266, dtype=torch.float16, tolerance=2e-3),
+    "enormous": Case(scale=80.0, tolerance=5e-3),
+    "tiny": Case(cells=1, scale=1e-4),
+    "bfloat16": Case(cells=1, width=64, features=266, dtype=torch.bfloat16, tolerance=1.5e-2),
+    "float16": Case(cells=1, width=32, dtype=torch.float16, tolerance=2e-3),
 }
 
 # Uninitialised memory is filled with NaN: a kernel that leaves out or reads beyond anything cannot pass.
@@ -68,7 +71,10 @@ def through(case):
     out = torch.cat([stream.attend(q[:, :, block]) for block in genes], dim=2)
     return out, torch.cat([stream.attention_sums(k[:, :, block]) for block in genes], dim=2)
 
-torch.save({name: [*through(case), *through(case)] for name, case in torch.load(sys.argv[1]).items()}, sys.argv[2])
+cases = torch.load(sys.argv[1])
+results = {name: through(case) for name, case in cases.items()}
+assert all(map(torch.equal, results["small"], through(cases["small"])))
+torch.save(results, sys.argv[2])
 """
 
 # A driver that has no device, and launches that compile only.
@@ -97,7 +103,7 @@ stream = FusedFavorStream(torch.zeros(features, width))
 q, k, v = (torch.zeros(2, genes, 3, width, dtype=dtype).transpose(1, 2) for _ in range(3))
 stream.add_keys(k, v), stream.attend(q), stream.attention_sums(k)
 for kernel in compiled:
-    print(kernel.metadata.name, kernel.metadata.shared, len(kernel.asm["cubin"]), "wgmma" in kernel.asm["ptx"])
+    print(kernel.metadata.name, kernel.metadata.shared, len(kernel.asm["cubin"]))
 """
 
 
@@ -151,7 +157,7 @@ def literal_attention(q: torch.Tensor, k: torch.Tensor, projection: torch.Tensor
 
 
 @pytest.fixture(scope="module")
-def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[torch.Tensor]]:
+def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     folder = tmp_path_factory.mktemp("interpreted")
     torch.save({name: inputs(case) for name, case in CASES.items()}, folder / "in.pt")
     in_python(INTERPRET, folder / "in.pt", folder / "out.pt", TRITON_INTERPRET="1")
@@ -160,14 +166,14 @@ def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[torc
 
 @needs_triton
 @pytest.mark.parametrize("name", CASES)
-def test_kernels_equal_float64_and_the_equations(name: str, interpreted: dict[str, list[torch.Tensor]]) -> None:
+def test_kernels_equal_float64_and_the_equations(
+    name: str, interpreted: dict[str, tuple[torch.Tensor, torch.Tensor]]
+) -> None:
     case, given = CASES[name], inputs(CASES[name])
     q, k, v = (given[x] for x in "qkv")
-    out, sums, *again = interpreted[name]
+    out, sums = interpreted[name]
     assert out.dtype == case.dtype
     assert sums.dtype == torch.float32
-    assert torch.equal(out, again[0])
-    assert torch.equal(sums, again[1])
 
     attention = FavorAttention(case.width, case.features).double()
     attention.projection_matrix.copy_(given["projection"])
@@ -184,11 +190,12 @@ def test_kernels_equal_float64_and_the_equations(name: str, interpreted: dict[st
 @pytest.mark.parametrize(
     ("capability", "dtype", "width", "features", "genes"),
     [
-        (80, "bfloat16", 64, 266, 1_001),
+        (80, "bfloat16", 16, 16, 70),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in [
                 (80, "float32", 64, 266, 1_001),
+                (80, "bfloat16", 64, 266, 1_001),
                 (80, "float16", 64, 266, 16_907),
                 (80, "float32", 128, 621, 1),
                 (86, "float32", 20, 59, 1_024),
@@ -205,7 +212,7 @@ def test_kernels_compile_without_a_device(
     lines = in_python(COMPILE, *map(str, (capability, dtype, width, features, genes)), TRITON_CACHE_DIR=str(tmp_path))
     kernels = [line.split() for line in lines.splitlines()]
     assert [name for name, *_ in kernels] == ["context_kernel", "read_kernel", "column_sum_kernel"]
-    for _, shared, binary, _ in kernels:
+    for _, shared, binary in kernels:
         assert int(shared) <= 99 * 1024  # what the smallest device of compute capability 8 or later has to give
         assert int(binary) > 1_000
 
@@ -289,6 +296,7 @@ def test_kernels_that_fail_their_check_are_left_alone(
 
 
 @needs_triton
+@pytest.mark.slow
 def test_the_check_on_first_use_passes_in_the_interpreter() -> None:
     code = """
 import torch
