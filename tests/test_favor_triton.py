@@ -305,3 +305,31 @@ for dtype, tolerance in TOLERANCE.items():
     print(_largest_difference(torch.device("cpu"), 16, 16, dtype) < tolerance / 2)
 """
     assert in_python(code, TRITON_INTERPRET="1").split() == ["True"] * 3
+
+
+@needs_triton
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+def test_the_encoder_in_the_interpreter_equals_the_one_in_torch(dtype: str) -> None:
+    code = """
+import os, sys, torch
+from scgrn_tl.models.favor_triton import FusedFavorStream
+from scgrn_tl.models.scbert import ScBERT, ScBERTConfig
+calls = []
+attend = FusedFavorStream.attend
+FusedFavorStream.attend = lambda self, q: calls.append(q.dtype) or attend(self, q)
+model = ScBERT(ScBERTConfig(n_genes=60, dim=16, depth=2, heads=2, dim_head=16))
+tokens = torch.randint(6, (2, 60), generator=torch.Generator().manual_seed(1))
+dtype = getattr(torch, sys.argv[1])
+with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+    expected = model.encode(tokens)
+    assert not calls
+    os.environ["SCGRN_TL_ATTENTION"] = "triton"
+    found = model.encode(tokens, block_size=50)
+assert calls == [dtype] * 8  # two cells, two layers, two blocks of genes
+assert found.hidden.dtype == found.attention.dtype == torch.float32
+print(float((found.hidden - expected.hidden).abs().max()))
+print(float((found.attention / expected.attention - 1).abs().max()))
+"""
+    largest, relative = map(float, in_python(code, dtype, TRITON_INTERPRET="1").split())
+    assert largest < (1e-4 if dtype == "float32" else 0.05)
+    assert relative < (1e-4 if dtype == "float32" else 0.02)

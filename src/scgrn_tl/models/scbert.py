@@ -11,7 +11,8 @@ from torch import nn
 from scgrn_tl.core.errors import ArgumentError, WeightsError
 
 from .checkpoint import infer_config, load_checkpoint, load_weights, read_folder, write_folder
-from .favor import BLOCK_SIZE, FavorStream, blocks, favor_performer
+from .favor import BLOCK_SIZE, blocks, favor_performer
+from .favor_path import favor_stream
 from .seeding import seeded_rng
 
 if TYPE_CHECKING:
@@ -288,7 +289,7 @@ class ScBERT(nn.Module):
 
         normed = attend.norm(x)  # kept whole: x changes below, and the keys are needed twice
         genes_of_blocks = list(blocks(x.shape[1], block_size))
-        stream = FavorStream(multi_head.fast_attention.projection_matrix)
+        stream = favor_stream(multi_head.fast_attention.projection_matrix)
         for genes in genes_of_blocks:
             block = normed[:, genes]
             stream.add_keys(heads(multi_head.to_k(block)), heads(multi_head.to_v(block)))
