@@ -43,6 +43,8 @@ CASES = {
     "three heads, one tile of features": Case(heads=3, features=30),
     "one gene": Case(cells=1, genes=1),
     "one feature tile and a head of no power of two": Case(width=20, features=16),
+    # a query's largest exponent is often below the zeros that fill up the tile
+    "two features": Case(features=2, scale=2.0),
     "wide heads": Case(cells=1, heads=1, width=128, features=40),
     "two splits": Case(cells=1, heads=1, genes=1_100, features=16),
     "blocks whose largest exponents come last": Case(block=33, growing=True),
