@@ -93,7 +93,7 @@ class FavorStream:
         goes, so that :meth:`attention_sums` need not compute them again. ``None`` keeps none.
     """
 
-    def __init__(self, projection: Tensor, *, block_size: int, room: Tensor | None = None) -> None:
+    def __init__(self, projection: Tensor, *, block_size: int = 128, room: Tensor | None = None) -> None:
         self.projection_matrix = projection
         self._projection = projection * projection.shape[1] ** -0.25
         self._block_size = block_size

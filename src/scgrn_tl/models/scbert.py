@@ -12,7 +12,8 @@ from torch import nn
 from scgrn_tl.core.errors import ArgumentError, WeightsError
 
 from .checkpoint import infer_config, load_checkpoint, load_weights, read_folder, write_folder
-from .favor import FavorStream, blocks, favor_performer, genes_in_cache
+from .favor import blocks, favor_performer, genes_in_cache
+from .favor_path import favor_stream
 from .seeding import seeded_rng
 
 if TYPE_CHECKING:
@@ -314,7 +315,7 @@ class ScBERT(nn.Module):
 
         normed = attend.norm(x)  # kept whole: x changes below, and the keys may be needed twice
         genes_of_blocks = list(blocks(x.shape[1], max(block_size, GENES_PROJECTED)))
-        stream = FavorStream(multi_head.fast_attention.projection_matrix, block_size=block_size, room=room)
+        stream = favor_stream(multi_head.fast_attention.projection_matrix, block_size=block_size, room=room)
         for genes in genes_of_blocks:
             block = normed[:, genes]
             stream.add_keys(heads(multi_head.to_k(block)), heads(multi_head.to_v(block)))
