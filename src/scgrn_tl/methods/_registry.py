@@ -53,6 +53,9 @@ class Method:
         Whether it reads ``task.embedding``.
     uses_pseudotime
         Whether it needs ``task.pseudotime``.
+    reads_sparse
+        Whether it can read a sparse ``task.expression``; for other methods it is made dense, which for many cells takes
+        gigabytes.
     role
         ``"method"``; ``"floor"``, what a method has to beat; or ``"control"``, a method robbed of a part of its input.
     reference
@@ -74,6 +77,7 @@ class Method:
     uses_embedding: bool
     reference: str
     uses_pseudotime: bool = False
+    reads_sparse: bool = False
     role: Role = "method"
     check: Callable[..., object] | None = None
     prepare: Callable[..., Mapping[str, np.ndarray]] | None = None
@@ -128,6 +132,7 @@ class Method:
         if self.prepare is None:
             return {}
         named = inspect.signature(self.prepare).parameters
+        task = task if self.reads_sparse else task.with_dense_expression()
         return self.prepare(
             task.without_supervision(), **{name: value for name, value in params.items() if name in named}
         )
@@ -177,6 +182,8 @@ class Method:
                     f"Method {self.name!r} learns from edges, and the {len(train):,} training pairs are all non-edges."
                 )
                 raise SplitError(msg)
+        if not self.reads_sparse:
+            task = task.with_dense_expression()
         if "n_models" in self.parameters:  # it averages by itself
             return self._run_once(task, n_models=n_models, **params)
         if n_models == 1:
@@ -231,6 +238,7 @@ def method(
     reference: str,
     uses_embedding: bool = False,
     uses_pseudotime: bool = False,
+    reads_sparse: bool = False,
     role: Role = "method",
     check: Callable[..., object] | None = None,
     prepare: Callable[..., Mapping[str, np.ndarray]] | None = None,
@@ -241,7 +249,7 @@ def method(
     ----------
     name
         Name under which :func:`get` finds it, unique.
-    supervised, directed, stochastic, reference, uses_embedding, uses_pseudotime, role, check, prepare
+    supervised, directed, stochastic, reference, uses_embedding, uses_pseudotime, reads_sparse, role, check, prepare
         See :class:`Method`.
 
     Returns
@@ -289,6 +297,7 @@ def method(
             stochastic=stochastic,
             uses_embedding=uses_embedding,
             uses_pseudotime=uses_pseudotime,
+            reads_sparse=reads_sparse,
             reference=reference,
             role=role,
             check=check,

@@ -14,6 +14,8 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg.blas import dsyrk, dtrmm
 from scipy.special import expit, logit
 
 __all__ = ["HubRates", "fit_hub_rates"]
@@ -96,13 +98,7 @@ def fit_hub_rates(
     blocks = [slice(start, min(start + width, n_genes)) for start in range(0, n_genes, width)]
     for n_rounds in range(1, n_iterations + 1):  # noqa: B007
         for _ in range(newton_steps):
-            inverse, rates, at = _newton_step(rates, labels, seen, blocks)
-        regulator_spread = np.diag(inverse)[1:]
-        target_spread = np.empty(n_genes)
-        for genes in blocks:
-            _, left, diagonal = _block_terms(at, labels, seen, genes)
-            scaled = left / diagonal
-            target_spread[genes] = 1 / diagonal + (scaled * (inverse @ scaled)).sum(0)
+            rates, regulator_spread, target_spread = _newton_step(rates, labels, seen, blocks)
         variances = (
             float(np.mean(rates.regulator**2 + regulator_spread)),
             float(np.mean(rates.target**2 + target_spread)),
@@ -139,33 +135,36 @@ def _block_terms(
 
 def _newton_step(
     at: HubRates, labels: np.ndarray, mask: np.ndarray, blocks: list[slice]
-) -> tuple[np.ndarray, HubRates, HubRates]:
+) -> tuple[HubRates, np.ndarray, np.ndarray]:
     """One penalised Newton step, a block of targets at a time, the targets eliminated (Schur complement).
 
     Returns
     -------
-    Inverse of the Schur complement ``(1 + R, 1 + R)``, the rates after the step, and those before it.
+    The rates after the step, and by the Hessian before it the posterior variances ``(R,)`` and ``(G,)``.
     """
     n_regulators, n_genes = labels.shape
     weights, residuals, target_residuals = np.zeros(n_regulators), np.zeros(n_regulators), np.empty(n_genes)
-    explained, pulled = np.zeros((1 + n_regulators, 1 + n_regulators)), np.zeros(1 + n_regulators)
+    explained, pulled = np.zeros((1 + n_regulators, 1 + n_regulators), order="F"), np.zeros(1 + n_regulators)
     for genes in blocks:
         residual, left, diagonal = _block_terms(at, labels, mask, genes)
         weights += left[1:].sum(1)
         residuals += residual.sum(1)
         target_residuals[genes] = residual.sum(0) - at.target[genes] / at.target_variance
-        scaled = left / diagonal
-        explained += scaled @ left.T
-        pulled += scaled @ target_residuals[genes]
+        pulled += left @ (target_residuals[genes] / diagonal)
+        left /= np.sqrt(diagonal)
+        explained = dsyrk(1.0, left.T, trans=1, beta=1.0, c=explained, overwrite_c=True)  # its upper triangle
     corner = np.diag(np.concatenate([[1e-6 + weights.sum()], weights + 1 / at.regulator_variance]))
-    corner[0, 1:] = corner[1:, 0] = weights
-    schur = corner - explained
+    corner[0, 1:] = weights
     gradient = np.concatenate([[residuals.sum() - 1e-6 * at.base], residuals - at.regulator / at.regulator_variance])
-    step = np.linalg.solve(schur, gradient - pulled)
-    target_step = np.empty(n_genes)
+    factor = cholesky(corner - explained, overwrite_a=True)  # U with UᵀU the Schur complement
+    step = cho_solve((factor, False), gradient - pulled)
+    root = solve_triangular(factor, np.eye(len(factor)))  # upper; root @ root.T the inverse of the Schur complement
+    target_step, target_spread = np.empty(n_genes), np.empty(n_genes)
     for genes in blocks:
         _, left, diagonal = _block_terms(at, labels, mask, genes)
-        target_step[genes] = (target_residuals[genes] - left.T @ step) / diagonal
+        target_step[genes] = (target_residuals[genes] - step @ left) / diagonal
+        left /= diagonal
+        target_spread[genes] = 1 / diagonal + np.square(dtrmm(1.0, root, left.T, side=1, overwrite_b=1)).sum(1)
     # Newton on a logistic likelihood can overshoot from afar: no term moves by more than MAX_STEP at once.
     damping = min(1.0, MAX_STEP / max(np.abs(step).max(), np.abs(target_step).max(), 1e-12))
     after = HubRates(
@@ -175,4 +174,4 @@ def _newton_step(
         at.regulator_variance,
         at.target_variance,
     )
-    return np.linalg.inv(schur), after, at
+    return after, np.square(root).sum(1)[1:], target_spread
