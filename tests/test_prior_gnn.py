@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from scgrn_tl.models import PairGraph, PriorGNN, PriorGNNLayer, RelationalGraph, pair_attention, prior_gnn, seeded_rng
+from scgrn_tl.models import PriorGNN, PriorGNNLayer, RelationalGraph, pair_attention, prior_gnn, seeded_rng
+from scgrn_tl.models.pair_attention import PairGraph
 from scgrn_tl.models.prior_graph import N_NODE_TYPES, N_RELATIONS, relation_of
 
 N_GENES, IN, OUT = 7, 6, 8
@@ -68,7 +69,13 @@ def test_layer_equals_the_equations(graph, widths):
 
 def as_pairs(edges=EDGES, sign=SIGN):
     regulators = NODE_TYPE.nonzero().squeeze(1)
-    return PairGraph.from_edges(edges[0], edges[1], relation_of(sign), regulators, NODE_TYPE)
+    return PairGraph.from_edges(
+        edge_row=edges[0],
+        target=edges[1],
+        relation=relation_of(sign),
+        regulators=regulators,
+        node_type=NODE_TYPE,
+    )
 
 
 @pytest.mark.parametrize("sign", [SIGN, 0 * SIGN], ids=["signed", "unsigned"])

@@ -154,8 +154,9 @@ def test_before_any_step_the_model_is_the_hub_rates():
 @pytest.mark.parametrize("dense", [0.0, 1.1], ids=["masks", "edges"])
 def test_hidden_edges_do_not_carry_messages(dense):
     """In every epoch, pairs learned from and edges that carry messages are disjoint."""
-    from scgrn_tl.models import PairGraph, prior_graph
+    from scgrn_tl.models import prior_graph
     from scgrn_tl.models.link_training import LinkTrainer
+    from scgrn_tl.models.pair_attention import PairGraph
 
     seen = []
     draw, build = LinkTrainer._draw, LinkTrainer._graph_without

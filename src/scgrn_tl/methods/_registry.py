@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from scgrn_tl.core.errors import ArgumentError, MissingKeyError, SplitError
+from scgrn_tl.core.names import did_you_mean
 from scgrn_tl.core.random import spawn_seeds
 from scgrn_tl.core.task import GRNScores
 
@@ -111,7 +111,7 @@ class Method:
         if unknown:
             given = ", ".join(map(repr, unknown))
             takes = f"takes {', '.join(accepted)}" if accepted else "takes no parameters"
-            msg = f"Method {self.name!r} has no parameter {given}; it {takes}.{_did_you_mean(unknown[0], accepted)}"
+            msg = f"Method {self.name!r} has no parameter {given}; it {takes}.{did_you_mean(unknown[0], accepted)}"
             raise ArgumentError(msg)
         annotations = inspect.get_annotations(self.func)
         for name, value in params.items():
@@ -317,7 +317,7 @@ def get(name: str) -> Method:
         If there is none; the message lists those there are.
     """
     if name not in _REGISTRY:
-        hint = _did_you_mean(str(name), _REGISTRY)
+        hint = did_you_mean(str(name), _REGISTRY)
         msg = f"There is no method {name!r}. There are: {', '.join(names())}.{hint} See `sg.methods.show()`."
         raise ArgumentError(msg)
     return _REGISTRY[name]
@@ -376,11 +376,6 @@ def discover(package: str, paths: Iterable[str]) -> None:
 
 def _origin(func: Callable[..., Any]) -> str:
     return f"{func.__module__}.{func.__qualname__}"
-
-
-def _did_you_mean(given: str, known: Iterable[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(given, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def _check_kind(name: str, value: Any, annotation: Any) -> None:

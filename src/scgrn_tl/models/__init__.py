@@ -11,7 +11,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "hub_rates": ["HubRates", "fit_hub_rates"],
         "link_scorer": ["LinkScorer"],
         "node_features": ["gene_features"],
-        "pair_attention": ["PairGraph"],
         "pooling": ["GenePool"],
         "prior_gnn": ["PriorGNN", "PriorGNNLayer"],
         "prior_graph": ["RelationalGraph"],

@@ -47,7 +47,7 @@ class PairGraph:
 
     @classmethod
     def from_edges(
-        cls, edge_row: Tensor, target: Tensor, relation: Tensor, regulators: Tensor, node_type: Tensor
+        cls, *, edge_row: Tensor, target: Tensor, relation: Tensor, regulators: Tensor, node_type: Tensor
     ) -> PairGraph:
         """Build from edges ``int64 (E,)`` each: row of the regulator, target gene, relation below 3."""
         masks = []

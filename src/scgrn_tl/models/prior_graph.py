@@ -85,4 +85,6 @@ def message_graph(
     if edge_index.shape[1] < _DENSE * len(regulators) * len(node_type):
         return RelationalGraph.from_edges(edge_index, sign, node_type)
     row = torch.searchsorted(regulators, edge_index[0].contiguous())
-    return PairGraph.from_edges(row, edge_index[1], relation_of(sign), regulators, node_type)
+    return PairGraph.from_edges(
+        edge_row=row, target=edge_index[1], relation=relation_of(sign), regulators=regulators, node_type=node_type
+    )
