@@ -127,9 +127,9 @@ def _into_targets(states: NodeStates, graph: PairGraph, genes: slice) -> _Partia
     node_type = graph.node_type[genes]
     partials = []
     for number, mask in graph.relations:
-        key = states.key[:, genes] + states.key_table[:, number, 1, node_type]  # (H, n, d)
+        key = states.key[:, genes] + _by_type(states.key_table[:, number, 1], node_type)  # (H, n, d)
         weight, total, peak = _exponentials(key @ query.transpose(1, 2), mask[:, genes].T, key.shape[-1])
-        extra = total.unsqueeze(-1) * states.message_table[:, number, 1, node_type]  # (H, n, d)
+        extra = total.unsqueeze(-1) * _by_type(states.message_table[:, number, 1], node_type)  # (H, n, d)
         partials.append(_Partial(weight @ message + extra, total, peak))
     return _merge(*partials)
 
@@ -140,8 +140,8 @@ def _into_regulators(states: NodeStates, graph: PairGraph, rows: slice) -> _Part
     partials = []
     for number, mask in graph.relations:
         relation = number + INVERSE
-        bias = (states.query * states.key_table[:, relation, graph.node_type, 1]).sum(-1)  # (H, G)
-        message = states.message + states.message_table[:, relation, graph.node_type, 1]  # (H, G, d)
+        bias = (states.query * _by_type(states.key_table[:, relation, :, 1], graph.node_type)).sum(-1)  # (H, G)
+        message = states.message + _by_type(states.message_table[:, relation, :, 1], graph.node_type)  # (H, G, d)
         products = torch.baddbmm(bias.unsqueeze(1), key, states.query.transpose(1, 2))  # (H, n, G)
         weight, total, peak = _exponentials(products, mask[rows], key.shape[-1])
         partials.append(_Partial(weight @ message, total, peak))
@@ -149,12 +149,17 @@ def _into_regulators(states: NodeStates, graph: PairGraph, rows: slice) -> _Part
 
 
 def _self_loops(states: NodeStates, node_type: Tensor) -> _Partial:
-    key = states.key + states.key_table[:, SELF_LOOP, node_type, node_type]
+    key = states.key + _by_type(states.key_table[:, SELF_LOOP].diagonal(dim1=1, dim2=2).mT, node_type)
     logit = (states.query * key).sum(-1) / math.sqrt(key.shape[-1])  # (H, G)
-    message = states.message + states.message_table[:, SELF_LOOP, node_type, node_type]
+    message = states.message + _by_type(states.message_table[:, SELF_LOOP].diagonal(dim1=1, dim2=2).mT, node_type)
     peak = logit.detach()
     weight = (logit - peak).exp()  # 1, with the gradient of the logit
     return _Partial(weight.unsqueeze(-1) * message, weight, peak)
+
+
+def _by_type(table: Tensor, node_type: Tensor) -> Tensor:
+    """Row of ``table (H, 2, d)`` for each gene's type, ``(H, n, d)``; indexing would be slow in the backward pass."""
+    return torch.nn.functional.one_hot(node_type, 2).to(table) @ table
 
 
 def _exponentials(products: Tensor, mask: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
