@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,7 @@ def train_members(trainers: Sequence[LinkTrainer]) -> None:
     with _threads_each(n_threads // n_workers), ThreadPoolExecutor(n_workers) as pool:
         running = [pool.submit(trainer.run) for trainer in trainers]
         try:
-            for future in running:
+            for future in as_completed(running):
                 future.result()
         except BaseException:
             stop.set()
