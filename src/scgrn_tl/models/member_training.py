@@ -29,8 +29,8 @@ class _Stopped(Exception):  # noqa: N818  (not an error: another member's is)
 def train_members(trainers: Sequence[LinkTrainer]) -> None:
     """Run every trainer, on the CPU at the same time, each with its share of PyTorch's threads.
 
-    A product of the size of a gene network gains less from a second core than a second member does. Every trainer has
-    generators of its own, so what one draws does not hang on the others.
+    One fit of a usual size gains little from a second core. Every trainer has generators of its own, so what one draws
+    does not hang on the others.
 
     Parameters
     ----------
