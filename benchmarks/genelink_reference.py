@@ -34,7 +34,7 @@ BATCH_SIZE, LR, DECAY, SEED = 256, 3e-3, 0.99, 8
 """As published."""
 
 
-def arguments() -> argparse.Namespace:
+def parse(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--genelink", type=Path, required=True, help="checkout of the published repository")
     parser.add_argument("--cell-type", default="hHEP")
@@ -46,7 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--weights", help="what tl.scbert_embed makes the gene embedding with, such as fit; no embedding without"
     )
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def module_of(folder: Path, name: str) -> ModuleType:
@@ -115,8 +115,8 @@ def timed(name: str, split: EdgeSplit, fit: Any) -> dict[str, Any]:
     return {"method": name, "seconds": wall, "cpu_seconds": cpu} | ranking(split, at_test)
 
 
-def main() -> None:
-    args = arguments()
+def compare(args: argparse.Namespace) -> pd.DataFrame:
+    """A row per fit: ``method``, ``seconds``, ``cpu_seconds``, ``auroc``, ``auprc`` on the test pairs."""
     torch.set_num_threads(args.threads)
     torch.manual_seed(SEED)  # noqa: TID251  (the published network draws from the global state)
     adata = sg.datasets.beeline(args.cell_type, args.n_genes)
@@ -136,7 +136,12 @@ def main() -> None:
             timed("scTransNet", split, lambda: ours.run(task, epochs=args.epochs, patience=args.epochs)),
         ]
     rows.append(timed("hub floor", split, lambda: floor.run(task)))
-    table = pd.DataFrame(rows)
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    args = parse()
+    table = compare(args)
     mean = table.groupby("method")[["seconds", "cpu_seconds"]].mean()
     ratio = mean.loc["GENELink, as published"] / mean.loc["scTransNet"]
     print(f"{args.cell_type} TFs+{args.n_genes}, split {args.sample}, {args.epochs} epochs, {args.threads} threads")
