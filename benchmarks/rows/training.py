@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from genelink_reference import compare, parse
 
 from .measure import Row
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EPOCHS = 20
 """GENELink's own default; its time goes with their number, a quarter of a minute each."""
