@@ -18,7 +18,7 @@ from .errors import (
     WeightsUnavailableError,
 )
 from .genes import GeneAlignment, GeneVocabulary, check_unique_genes
-from .matrix import ExpressionSummary, expression_matrix, iter_cells, summarize_expression, to_dense
+from .matrix import ExpressionSummary, by_rows, expression_matrix, iter_cells, summarize_expression, to_dense
 from .network import PriorNetwork
 from .parallel import parallel_map
 from .random import RNGLike, spawn_seeds
@@ -53,6 +53,7 @@ __all__ = [
     "SplitKind",
     "WeightsError",
     "WeightsUnavailableError",
+    "by_rows",
     "check_unique_genes",
     "expression_matrix",
     "gene_indices",
