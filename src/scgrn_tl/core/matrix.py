@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,9 +85,8 @@ class _StoredView:
             ascending, place = np.unique(wanted, return_inverse=True)
             pieces = np.split(ascending, np.flatnonzero(np.diff(ascending) > _GAP) + 1)
             read = [self.matrix[int(piece[0]) : int(piece[-1]) + 1][piece - piece[0]] for piece in pieces]
-            stack = sparse.vstack if sparse.issparse(read[0]) else np.concatenate
-            block = (read[0] if len(read) == 1 else stack(read))
-            block = block.tocsr()[place] if sparse.issparse(block) else block[place]
+            stored: Any = sparse.vstack(read, format="csr") if sparse.issparse(read[0]) else np.concatenate(read)
+            block = stored[place]
         return block if self.columns is None else block[:, self.columns]
 
 
@@ -129,7 +129,7 @@ def _fits(n_rows: int, matrix: Any) -> bool:
 
 def _spans(matrix: Any, n_rows: int) -> list[int]:
     """Bounds of the rows to read together: about ``n_rows``, but whole chunks where the matrix is stored in chunks."""
-    chunks = getattr(matrix, "chunks", None)
+    chunks: Any = getattr(matrix, "chunks", None)
     if hasattr(matrix, "compute"):
         ends = np.cumsum(chunks[0])
     elif chunks and n_rows % chunks[0] and _fits(chunks[0], matrix):
@@ -144,14 +144,14 @@ def _spans(matrix: Any, n_rows: int) -> list[int]:
 
 
 def _read_spans(matrix: Any, n_rows: int, rows: slice, cells: np.ndarray | None = None) -> Iterator[tuple[int, Any]]:
-    """First row and rows of one span after another, in memory; spans without any of the ascending ``cells`` are left out.
+    """First row and rows of one span after another, in memory; spans without any of ``cells`` (ascending) are left out.
 
     ``rows`` has no step; spans begin and end with it.
     """
     first, last, _ = rows.indices(matrix.shape[0])
     bounds = _spans(matrix, max(1, n_rows)) if matrix.shape[0] else [0]
     bounds = [first, *(bound for bound in bounds if first < bound < last), last]
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         if stop == start or (cells is not None and np.searchsorted(cells, start) == np.searchsorted(cells, stop)):
             continue
         block = matrix[start:stop]
