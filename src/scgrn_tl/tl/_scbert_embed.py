@@ -296,29 +296,29 @@ def scbert_embed(
             for store in stores:
                 processes.first_then(store.finish, lambda: None)
 
-    slots = Slots(dropped=_earlier_results(adata, key_added))
-    for name, pooled in results.items():
-        slots.varm[f"{key_added}_{name}" if name else key_added] = sequence.scatter(pooled, adata.n_vars)
-    if pool == "mean":
-        slots.varm[f"{key_added}_mean"] = slots.varm[key_added].copy()
-    slots.obs[f"{key_added}_pooled"] = np.isin(np.arange(adata.n_obs), cells)
-    if attention is not None:
-        read_in = attention_to is None and fits_in_memory(adata.n_obs, len(sequence), processes.size)
-        values = attention.result()
-        slots.obsm[f"{key_added}_attention"] = np.asarray(values) if read_in else values
-    slots.uns[key_added] = run_record(
-        params | {"batch_size": encoder.batch_size, "device": device},
-        seed=rng if isinstance(rng, (int, np.integer)) else None,
-        genes=sequence.names,
-        overlap=sequence.overlap,
-        weights=source.record() | {"fit_seed": fit_seed},
-        groups=[] if groups is None else groups.names,
-        cells={"pooled": len(cells), "empty": int(expression.empty_cells.sum()), "n_vars": adata.n_vars},
-        normalized=expression.normalize,
-        processes=processes.size,
-        timing={"seconds": seconds, "cells_per_second": n_encoded / seconds if n_encoded else 0.0},
-    )
-    return write_slots(data, slots, modality=modality, copy=copy)
+        slots = Slots(dropped=_earlier_results(adata, key_added))
+        for name, pooled in results.items():
+            slots.varm[f"{key_added}_{name}" if name else key_added] = sequence.scatter(pooled, adata.n_vars)
+        if pool == "mean":
+            slots.varm[f"{key_added}_mean"] = slots.varm[key_added].copy()
+        slots.obs[f"{key_added}_pooled"] = np.isin(np.arange(adata.n_obs), cells)
+        if attention is not None:
+            read_in = attention_to is None and fits_in_memory(adata.n_obs, len(sequence), processes.size)
+            values = attention.result()
+            slots.obsm[f"{key_added}_attention"] = np.asarray(values) if read_in else values
+        slots.uns[key_added] = run_record(
+            params | {"batch_size": encoder.batch_size, "device": device},
+            seed=rng if isinstance(rng, (int, np.integer)) else None,
+            genes=sequence.names,
+            overlap=sequence.overlap,
+            weights=source.record() | {"fit_seed": fit_seed},
+            groups=[] if groups is None else groups.names,
+            cells={"pooled": len(cells), "empty": int(expression.empty_cells.sum()), "n_vars": adata.n_vars},
+            normalized=expression.normalize,
+            processes=processes.size,
+            timing={"seconds": seconds, "cells_per_second": n_encoded / seconds if n_encoded else 0.0},
+        )
+        return write_slots(data, slots, modality=modality, copy=copy)
 
 
 def _check_arguments(
