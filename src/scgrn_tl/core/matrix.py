@@ -28,8 +28,6 @@ CHUNK_VALUES = 2**26
 def expression_matrix(adata: AnnData, layer: str | None = None) -> Any:
     """``adata.X``, or ``adata.layers[layer]``, as it is stored (cells × genes).
 
-    Of a view of a matrix in a file, an object whose rows are read when they are asked for.
-
     Raises
     ------
     MissingKeyError
@@ -37,65 +35,21 @@ def expression_matrix(adata: AnnData, layer: str | None = None) -> Any:
     ExpressionError
         If there is no ``X``, or it has no cells or no genes.
     """
-    # anndata reads all of a view's rows at once, and has no public way to what the view is of
-    parent = getattr(adata, "_adata_ref", None) if adata.is_view else None
-    source = adata if parent is None else parent
     if layer is not None:
-        keys = [key for key in source.layers if key is not None]
+        keys = [key for key in adata.layers if key is not None]
         if layer not in keys:
             msg = f"Did not find layers[{layer!r}]. There are: {keys}."
             raise MissingKeyError(msg)
-        matrix = source.layers[layer]
+        matrix = adata.layers[layer]
     else:
-        matrix = source.X
+        matrix = adata.X
         if matrix is None:
             msg = "adata.X is empty; name the layer that holds expression with `layer=`."
             raise ExpressionError(msg)
     if 0 in adata.shape:
         msg = f"The AnnData has {adata.n_obs} cells and {adata.n_vars} genes; at least one of each is needed."
         raise ExpressionError(msg)
-    if parent is None:
-        return matrix
-    if _in_memory(matrix) or hasattr(matrix, "compute"):
-        return adata.X if layer is None else adata.layers[layer]
-    return _StoredView(matrix, np.arange(parent.n_obs)[adata._oidx], np.arange(parent.n_vars)[adata._vidx])
-
-
-class _StoredView:
-    """Some rows and columns of a matrix in a file."""
-
-    def __init__(self, matrix: Any, rows: np.ndarray, columns: np.ndarray) -> None:
-        self.matrix = matrix
-        self.rows = rows
-        self.columns = None if len(columns) == matrix.shape[1] and (np.diff(columns) == 1).all() else columns
-        self.shape = (len(rows), len(columns))
-        self.dtype = matrix.dtype
-
-    def by_rows(self) -> _StoredView:
-        view = object.__new__(_StoredView)
-        view.__dict__ |= self.__dict__ | {"matrix": by_rows(self.matrix)}
-        return view
-
-    def __getitem__(self, rows: slice) -> Any:
-        wanted = self.rows[rows]
-        if not len(wanted):
-            block = self.matrix[0:0]
-        else:
-            # stretches without large gaps are read as a whole: a read costs as much as some rows
-            ascending, place = np.unique(wanted, return_inverse=True)
-            pieces = np.split(ascending, np.flatnonzero(np.diff(ascending) > _GAP) + 1)
-            read = [self.matrix[int(piece[0]) : int(piece[-1]) + 1][piece - piece[0]] for piece in pieces]
-            stored: Any = sparse.vstack(read, format="csr") if sparse.issparse(read[0]) else np.concatenate(read)
-            block = stored[place]
-        return block if self.columns is None else block[:, self.columns]
-
-
-_GAP = 16
-"""Rows between two wanted ones that are read for nothing rather than skipped."""
-
-
-def _in_memory(matrix: Any) -> bool:
-    return isinstance(matrix, np.ndarray) or sparse.issparse(matrix)
+    return matrix
 
 
 def to_dense(block: Any, dtype: Any = np.float32) -> np.ndarray:
@@ -115,8 +69,6 @@ def by_rows(matrix: Any) -> Any:
     """
     if sparse.issparse(matrix):
         return matrix if matrix.format == "csr" else matrix.tocsr()
-    if isinstance(matrix, _StoredView):
-        return matrix.by_rows()
     tall = hasattr(matrix, "compute") and len(matrix.chunks[1]) > 1 and not _fits(max(matrix.chunks[0]), matrix)
     if tall or getattr(matrix, "format", None) == "csc":
         return RowStore.from_columns(column_blocks(matrix), matrix.shape, matrix.dtype)

@@ -7,6 +7,8 @@ import os
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -28,6 +30,8 @@ LONGEST_WAIT = timedelta(days=14)
 """For the slowest process of a run; one that ends is noticed at once."""
 MESSAGE_VALUES = 2**26
 """Values of an array sent at a time."""
+_GROUPS = count()
+"""Numbers of the groups made by this process: the same in all, since they make them together."""
 LAUNCHER = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -159,6 +163,12 @@ def launched_rank() -> int:
     return int(os.environ["RANK"]) if all(name in os.environ for name in LAUNCHER) else 0
 
 
+@cache
+def _launcher_store() -> tuple[Any, int, int]:
+    """The launcher's key-value store, kept open, with this process's rank and the number of processes."""
+    return next(dist.rendezvous("env://"))  # type: ignore[attr-defined, no-any-return]
+
+
 @contextmanager
 def processes_of_launcher(*, distributed: bool = True) -> Iterator[Processes]:
     """The processes that ``torchrun`` (or another launcher that sets its variables) started, for a ``with`` block.
@@ -182,7 +192,10 @@ def processes_of_launcher(*, distributed: bool = True) -> Iterator[Processes]:
         raise ProcessError(msg)
     if not initialized:
         with _readable():
-            dist.init_process_group("gloo")
+            store, rank, size = _launcher_store()
+            # each group has keys of its own: it would else find the addresses of one that was ended before
+            prefixed = dist.PrefixStore(f"scgrn_tl/{next(_GROUPS)}", store)  # type: ignore[attr-defined]
+            dist.init_process_group("gloo", store=prefixed, rank=rank, world_size=size)
     group = None
     try:
         with _readable():

@@ -17,7 +17,7 @@ from scgrn_tl.core import (
     resolve_device,
 )
 
-from ._cell_groups import CellGroups
+from ._cell_groups import CellGroups, obs_column
 from ._cell_weighting import CellWeighting
 from ._encode_cells import CellEncoder, default_batch_size
 from ._encoder_source import EncoderSource, load_encoder
@@ -213,7 +213,7 @@ def _read_embedding(adata: AnnData, key: str) -> _Embedding:
             f"Run `sg.tl.scbert_embed(adata, key_added={key!r})` first."
         )
         raise MissingKeyError(msg)
-    pooled = adata.obs[f"{key}_pooled"].to_numpy(dtype=bool)
+    pooled = obs_column(adata, f"{key}_pooled").to_numpy(dtype=bool)
     if not pooled.any():
         msg = f"None of the cells left in this AnnData was encoded (obs[{key + '_pooled'!r}] is False for all)."
         raise ArgumentError(msg)
