@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ExpressionSummary", "by_rows", "expression_matrix", "iter_cells", "summarize_expression", "to_dense"]
 
-BLOCK_VALUES = 2**24
-"""Values of a block read at a time where the caller names no size: 128 MiB as float64."""
+BLOCK_VALUES = 2**21
+"""Values of a block read at a time where the caller names no size: 16 MiB as float64."""
 CHUNK_VALUES = 2**26
 """Values of a row of stored chunks up to which the chunks are read whole, each once."""
 

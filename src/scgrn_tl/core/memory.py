@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["available_memory", "peak_memory"]
@@ -33,9 +34,12 @@ def peak_memory() -> int:
     """Most bytes of memory that this process has had so far; what it has now where the system keeps no record."""
     import psutil
 
-    try:
+    with suppress(OSError):  # getrusage counts the process that started this one in
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    if psutil.MACOS:
         import resource
-    except ImportError:  # Windows
-        return int(psutil.Process().memory_info().rss)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if psutil.MACOS else peak * 1024)
+
+        return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return int(psutil.Process().memory_info().rss)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
+    import pandas as pd
+
     from scgrn_tl.models.processes import Processes
 
 __all__ = ["AttentionInMemory", "AttentionStore", "attention_rows", "fits_in_memory"]
@@ -72,7 +74,7 @@ def fits_in_memory(n_cells: int, n_genes: int, n_processes: int = 1) -> bool:
 @contextmanager
 def attention_rows(
     path: str | os.PathLike[str] | None,
-    obs_names: Sequence[str],
+    obs_names: pd.Index,
     genes: Sequence[str],
     *,
     continued: bool,

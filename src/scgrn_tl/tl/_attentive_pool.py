@@ -233,9 +233,9 @@ class _StoredCells:
         cls, adata: AnnData, path: str | os.PathLike[str], embedding: _Embedding, attention: np.ndarray | None
     ) -> _StoredCells:
         store = HiddenStore.open(path)
-        if store.genes != embedding.genes:
+        if (genes := store.names("genes")) != embedding.genes:
             msg = (
-                f"hidden={str(path)!r} holds {len(store.genes)} genes that are not the {len(embedding.genes)} of this "
+                f"hidden={str(path)!r} holds {len(genes)} genes that are not the {len(embedding.genes)} of this "
                 "embedding: it is of another run."
             )
             raise ArgumentError(msg)
@@ -254,7 +254,7 @@ class _StoredCells:
 
         from scgrn_tl._settings import settings
 
-        n_genes = len(self.store.genes)
+        n_genes = int(self.store.array.shape[1])
         step = max(1, READ_BYTES // (n_genes * self.dim * 4))
         # ascending rows of the store read each of its chunks once
         order = np.argsort(self.rows_in_store[cells])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from scgrn_tl.core import ArgumentError
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+
+    import pandas as pd
 
     from scgrn_tl.models.processes import Processes
 
@@ -34,16 +36,10 @@ class CellStore:
         The store's folder.
     array
         The zarr array ``(N, T, …)``.
-    obs_names
-        N cell names.
-    genes
-        T gene names.
     """
 
     path: Path
     array: Any
-    obs_names: tuple[str, ...]
-    genes: tuple[str, ...]
 
     KIND: ClassVar[str]
     ARRAY: ClassVar[str]
@@ -56,7 +52,7 @@ class CellStore:
     def create(
         cls,
         path: str | os.PathLike[str],
-        obs_names: Sequence[str],
+        obs_names: pd.Index,
         genes: Sequence[str],
         *shape: int,
         dtype: type[np.floating],
@@ -87,7 +83,7 @@ class CellStore:
         cls.check_replaceable(path)
         group = zarr.open_group(str(path), mode="w", zarr_format=2)
         group.attrs.update({"kind": cls.KIND})
-        write_elem(group, "obs_names", np.array(obs_names, dtype=object))
+        write_elem(group, "obs_names", obs_names.astype(str).to_numpy(dtype=object))
         write_elem(group, "genes", np.array(genes, dtype=object))
         full = (len(obs_names), len(genes), *shape)
         row_bytes = int(np.prod(full[1:])) * np.dtype(dtype).itemsize
@@ -97,7 +93,7 @@ class CellStore:
         array = group.create_array(
             cls.ARRAY, shape=full, chunks=(cells_per_chunk, *full[1:]), dtype=np.dtype(dtype), fill_value=cls.FILL
         )
-        return cls(path, array, tuple(obs_names), tuple(genes))
+        return cls(path, array)
 
     @classmethod
     def reopen(cls, path: str | os.PathLike[str]) -> Self:
@@ -123,7 +119,7 @@ class CellStore:
     def shared(
         cls,
         path: str | os.PathLike[str],
-        obs_names: Sequence[str],
+        obs_names: pd.Index,
         genes: Sequence[str],
         *shape: int,
         dtype: type[np.floating],
@@ -164,11 +160,15 @@ class CellStore:
     @classmethod
     def _read(cls, path: Path, mode: Any) -> Self:
         import zarr
+
+        return cls(path, zarr.open_group(str(path), mode=mode)[cls.ARRAY])
+
+    def names(self, of: Literal["obs_names", "genes"]) -> tuple[str, ...]:
+        """Names of the N cells or of the T genes, read from the store."""
+        import zarr
         from anndata.io import read_elem
 
-        group = zarr.open_group(str(path), mode=mode)
-        names, genes = (tuple(map(str, read_elem(group[key]))) for key in ("obs_names", "genes"))
-        return cls(path, group[cls.ARRAY], names, genes)
+        return tuple(map(str, read_elem(zarr.open_group(str(self.path), mode="r")[of])))
 
     @classmethod
     def check_replaceable(cls, path: str | os.PathLike[str]) -> None:

@@ -34,8 +34,9 @@ class HiddenStore(CellStore):
         ArgumentError
             If a cell is not in the store, or names in it are not unique.
         """
-        row_of = {name: row for row, name in enumerate(self.obs_names)}
-        if len(row_of) < len(self.obs_names):
+        stored = self.names("obs_names")
+        row_of = {name: row for row, name in enumerate(stored)}
+        if len(row_of) < len(stored):
             msg = (
                 "Cells are found in the hidden store by name, but obs_names are not unique. Run "
                 "`adata.obs_names_make_unique()`, then `sg.tl.scbert_embed` again."

@@ -215,7 +215,7 @@ def scbert_embed(
                 "cells": _digest(adata.obs_names),
                 "genes of the AnnData": _digest(adata.var_names),
                 "listed genes": genes,
-                "groups": None if groups is None else _digest([*groups.names, *groups.codes.tolist()]),
+                "groups": None if groups is None else _digest([*groups.names, groups.codes.tobytes()]),
                 "rng": (sample_seed, fit_seed),
                 "resume_from": None if resume_from is None else str(resume_from),
             },
@@ -238,8 +238,8 @@ def scbert_embed(
                 "expression": digests[0] if processes.size == 1 else _digest(digests),
                 "genes": _digest(sequence.names),
                 "weights": source.sha256,
-                "cells": _digest([adata.n_obs, *cells.tolist()]),
-                "groupby": "" if groups is None else _digest([*groups.names, *groups.codes.tolist()]),
+                "cells": _digest([adata.n_obs, cells.tobytes()]),
+                "groupby": "" if groups is None else _digest([*groups.names, groups.codes.tobytes()]),
                 "pool": pool,
                 "dtype": dtype,
                 "store_attention": str(store_attention),
@@ -255,7 +255,6 @@ def scbert_embed(
         continued = any(processes.gather(n_before > 0))
 
         dim = source.model.config.dim
-        obs_names = [str(name) for name in adata.obs_names]
         encoder = CellEncoder(
             model=source.model.to(device=device, dtype=_model_dtype(dtype)).eval(),
             stream=stream,
@@ -271,12 +270,18 @@ def scbert_embed(
             if store_attention:
                 path = resume.folder / "attention.zarr" if attention_to is None and resume is not None else attention_to
                 attention = stack.enter_context(
-                    attention_rows(path, obs_names, sequence.names, continued=continued, processes=processes)
+                    attention_rows(path, adata.obs_names, sequence.names, continued=continued, processes=processes)
                 )
             if hidden_to is not None:
                 half = np.float16 if dtype in {"float16", "bfloat16"} else np.float32
                 hidden = HiddenStore.shared(
-                    hidden_to, obs_names, sequence.names, dim, dtype=half, continued=continued, processes=processes
+                    hidden_to,
+                    adata.obs_names,
+                    sequence.names,
+                    dim,
+                    dtype=half,
+                    continued=continued,
+                    processes=processes,
                 )
             stores = [store for store in (attention, hidden) if isinstance(store, CellStore)]
             bounds = processes.bounds(cells, adata.n_obs, align=max([1, *(store.cells_per_chunk for store in stores)]))
@@ -409,4 +414,8 @@ def _earlier_results(adata: AnnData, key: str) -> set[tuple[str, str]]:
 
 
 def _digest(values: Iterable[Any]) -> str:
-    return hashlib.sha256("\n".join(map(str, values)).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(value if isinstance(value, bytes) else str(value).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Expression", "GeneSequence", "TokenStream", "check_listed_genes"]
 
-READ_VALUES = 2**21
-"""Values read and tokenised at a time: 16 MiB as float64, small beside one batch in the encoder."""
+READ_VALUES = 2**19
+"""Values read and tokenised at a time: 4 MiB as float64, small beside one batch in the encoder."""
 
 
 @dataclass(frozen=True, eq=False)
