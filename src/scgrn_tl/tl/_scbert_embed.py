@@ -308,8 +308,9 @@ def scbert_embed(
             slots.varm[f"{key_added}_mean"] = slots.varm[key_added].copy()
         slots.obs[f"{key_added}_pooled"] = np.isin(np.arange(adata.n_obs), cells)
         if attention is not None:
-            read_in = attention_to is None and fits_in_memory(adata.n_obs, len(sequence), processes.size)
             values = attention.result()
+            # a resumable run keeps attention on disk for its own sake
+            read_in = attention_to is None and resume is not None and fits_in_memory(*values.shape, processes.size)
             slots.obsm[f"{key_added}_attention"] = np.asarray(values) if read_in else values
         slots.uns[key_added] = run_record(
             params | {"batch_size": encoder.batch_size, "device": device},
