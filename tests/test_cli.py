@@ -251,6 +251,7 @@ def test_embed_copies_the_file_and_adds_to_it(files, encoder, suffix):
     pd.testing.assert_frame_equal(written.var, expected.var)
     np.testing.assert_array_equal(written.X.toarray(), adata.X.toarray())
     assert set(written.uns) == set(expected.uns)
+    assert "attention_to" not in written.uns["scbert"]["params"]
 
     # once more, onto the file itself; what no longer holds goes
     own = files / f"o.{suffix}"

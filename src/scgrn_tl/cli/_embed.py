@@ -61,6 +61,7 @@ def run_embed(arguments: argparse.Namespace) -> None:
         if not first:
             return
         after = _slots(adata, key)
+        adata.uns[key].get("params", {}).pop("attention_to", None)  # attention is in the file itself
         copy_with_results(source, beside, adata, {slot: before[slot] | after[slot] for slot in after})
         shape = " × ".join(f"{size:,}" for size in adata.varm[key].shape)
     print(f"Wrote {arguments.out}: gene embeddings ({shape}) in .varm[{key!r}]")
