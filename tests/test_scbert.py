@@ -68,7 +68,11 @@ def literal_encoder(model: ScBERT, tokens: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 @pytest.mark.parametrize("block_size", [1, 7, 50, 100_000])
-def test_encode_equals_the_equations(model: ScBERT, block_size: int) -> None:
+@pytest.mark.parametrize("kept_bytes", [0, 30_000, 2**28])  # none of the keys' features, some, and all
+def test_encode_equals_the_equations(
+    model: ScBERT, block_size: int, kept_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scgrn_tl.models.scbert.KEPT_BYTES", kept_bytes)
     model = model.double()
     tokens = draw_tokens(3, SMALL.n_genes)
     hidden, attention = model.encode(tokens, block_size=block_size)

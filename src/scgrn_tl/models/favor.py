@@ -10,6 +10,7 @@ width, m random features.
 
 from __future__ import annotations
 
+import math
 import warnings
 from functools import wraps
 from typing import TYPE_CHECKING, TypeVar
@@ -25,13 +26,18 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["FavorAttention", "FavorStream", "blocks", "favor_performer"]
+__all__ = ["FavorAttention", "FavorStream", "blocks", "favor_performer", "genes_in_cache"]
 
 Result = TypeVar("Result")
 
 EPSILON = 1e-4
-BLOCK_SIZE = 256
-"""Genes whose feature maps are held at a time where no other size is given: on a CPU they should stay in cache."""
+BLOCK_VALUES = 350_000
+"""Values of feature maps computed at a time where no size is given: on a CPU they should stay in its cache (1.4 MB)."""
+
+
+def genes_in_cache(n_heads: int, n_features: int) -> int:
+    """As many genes as have :data:`BLOCK_VALUES` values of feature maps, at least 16."""
+    return max(16, BLOCK_VALUES // (n_heads * n_features))
 
 
 def blocks(n_genes: int, size: int) -> Iterator[slice]:
@@ -66,8 +72,8 @@ class FavorStream:
     r"""One attention layer over some cells, fed block of genes by block of genes. For inference.
 
     Call :meth:`add_keys` for every block, then :meth:`attend` for every block, then, if wanted,
-    :meth:`attention_sums` for every block. In between it holds sums of shape ``(B, H, m, d)`` and nothing that grows
-    with T.
+    :meth:`attention_sums` once. In between it holds sums of shape ``(B, H, m, d)``, and the keys' feature maps as far
+    as there is room for them.
 
     The keys' stabiliser s, one maximum per cell, is known only after the last block. Until then a running maximum
     stands for it, and what has been summed is rescaled when it grows. The terms in ε do not carry s and add up apart:
@@ -80,11 +86,20 @@ class FavorStream:
     ----------
     projection
         ω, ``(m, d)``.
+    block_size
+        Genes whose feature maps are computed at a time, however many a call hands over.
+    room
+        One-dimensional tensor of any values, to be overwritten: the keys' feature maps are kept there as far as it
+        goes, so that :meth:`attention_sums` need not compute them again. ``None`` keeps none.
     """
 
-    def __init__(self, projection: Tensor) -> None:
+    def __init__(self, projection: Tensor, *, block_size: int = 128, room: Tensor | None = None) -> None:
         self.projection_matrix = projection
         self._projection = projection * projection.shape[1] ** -0.25
+        self._block_size = block_size
+        self._room = room
+        self._kept: list[tuple[Tensor, Tensor]] = []  # features (B, H, m, g), and the stabiliser they were made with
+        self._n_kept = 0
         self._n_keys = 0
         self._stabilizer: Tensor  # (B, 1, 1, 1)
         self._exponential_context: Tensor  # (B, H, m, d), Σ_j e^{…} v_j
@@ -99,11 +114,21 @@ class FavorStream:
     @_in_full_precision
     def add_keys(self, k: Tensor, v: Tensor) -> None:
         """Take in a block of keys and values, ``(B, H, g, d)`` each."""
-        features = self._projection @ k.mT  # (B, H, m, g)
+        half_squared_norm = _half_squared_norm(k).mT  # (B, H, 1, g)
+        for genes in blocks(k.shape[-2], self._block_size):
+            self._add_block(k[..., genes, :], v[..., genes, :], half_squared_norm[..., genes])
+
+    def _add_block(self, k: Tensor, v: Tensor, half_squared_norm: Tensor) -> None:
+        n_genes = k.shape[-2]
+        room = self._take_room((*k.shape[:2], len(self._projection), n_genes))
+        features = self._project(k, room)  # (B, H, m, g)
         stabilizer = features.amax(dim=(1, 2, 3), keepdim=True)
         if self._n_keys:
             stabilizer = torch.maximum(stabilizer, self._stabilizer)
-        features.sub_(_half_squared_norm(k).mT + stabilizer).exp_()
+        features.sub_(half_squared_norm + stabilizer).exp_()
+        if room is not None:
+            self._kept.append((features, stabilizer))
+            self._n_kept += n_genes
         context, total, value_sum = features @ v, features.sum(dim=-1, keepdim=True), v.sum(dim=-2, keepdim=True)
         if self._n_keys:
             shrink = torch.exp(self._stabilizer - stabilizer)
@@ -112,7 +137,20 @@ class FavorStream:
             value_sum += self._value_sum
         self._exponential_context, self._exponential_sum, self._value_sum = context, total, value_sum
         self._stabilizer = stabilizer
-        self._n_keys += k.shape[-2]
+        self._n_keys += n_genes
+
+    def _take_room(self, shape: tuple[int, ...]) -> Tensor | None:
+        """A tensor of that shape in the room that is left; ``None``, from then on, where it does not fit."""
+        size = math.prod(shape)
+        if self._room is None or len(self._room) < size:
+            self._room = None
+            return None
+        taken, self._room = self._room[:size].view(shape), self._room[size:]
+        return taken
+
+    def _project(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """``ω x d^{-1/4}`` ``(B, H, m, g)`` of ``(B, H, g, d)``."""
+        return torch.matmul(self._projection, x.mT, out=out)
 
     @_in_full_precision
     def attend(self, q: Tensor) -> Tensor:
@@ -122,30 +160,54 @@ class FavorStream:
             total = self._exponential_sum + EPSILON * self._n_keys
             self._readout = torch.cat([context, total], dim=-1).mT.contiguous()
             self._epsilon_readout = EPSILON * self._readout.sum(dim=-1, keepdim=True)
-        features = self._projection @ q.mT  # (B, H, m, g)
-        features.sub_(_half_squared_norm(q).mT + features.amax(dim=-2, keepdim=True)).exp_()
-        read = (self._readout @ features).add_(self._epsilon_readout)  # (B, H, d + 1, g)
-        reciprocal = read[..., -1:, :].reciprocal()  # (B, H, 1, g)
-        reads = reciprocal @ features.mT
-        reciprocals = reciprocal.sum(dim=-1, keepdim=True)
-        if self._n_queries:
-            reads += self._exponential_reads
-            reciprocals += self._reciprocals
-        self._exponential_reads, self._reciprocals = reads, reciprocals
-        self._n_queries += q.shape[-2]
-        return (read[..., :-1, :] * reciprocal).mT
+        n_cells, n_heads, n_genes, width = q.shape
+        half_squared_norm = _half_squared_norm(q).mT
+        # (B, g, H, d) in memory, which is what the output's projection reads
+        attended = q.new_empty(n_cells, n_genes, n_heads, width).permute(0, 2, 3, 1)  # (B, H, d, g)
+        for genes in blocks(n_genes, self._block_size):
+            features = self._project(q[..., genes, :])  # (B, H, m, g)
+            features.sub_(features.amax(dim=-2, keepdim=True).add_(half_squared_norm[..., genes])).exp_()
+            read = (self._readout @ features).add_(self._epsilon_readout)  # (B, H, d + 1, g)
+            reciprocal = read[..., -1:, :].reciprocal()  # (B, H, 1, g)
+            reads = reciprocal @ features.mT
+            reciprocals = reciprocal.sum(dim=-1, keepdim=True)
+            if self._n_queries:
+                reads += self._exponential_reads
+                reciprocals += self._reciprocals
+            self._exponential_reads, self._reciprocals = reads, reciprocals
+            self._n_queries += reciprocal.shape[-1]
+            torch.mul(read[..., :-1, :], reciprocal, out=attended[..., genes])
+        return attended.mT
 
-    @_in_full_precision
-    def attention_sums(self, k: Tensor) -> Tensor:
-        r"""Column sums of the attention matrix, ``(B, H, g)``, for a block of keys ``(B, H, g, d)``.
+    def attention_sums(self, keys: Callable[[slice], Tensor]) -> Tensor:
+        r"""Column sums of the attention matrix, ``(B, H, T)``, over every query that was given to :meth:`attend`.
 
-        :math:`a_j = φ(k_j) \cdot \sum_i φ(q_i) / (φ(q_i) \cdot \sum_l φ(k_l))`, over every query that was given to
-        :meth:`attend`. The features of the keys are computed anew rather than kept.
+        :math:`a_j = φ(k_j) \cdot \sum_i φ(q_i) / (φ(q_i) \cdot \sum_l φ(k_l))`.
+
+        Parameters
+        ----------
+        keys
+            ``keys(genes)`` gives the keys ``(B, H, g, d)`` of a slice of the genes again. It is called for those whose
+            feature maps were not kept.
         """
         reads = self._exponential_reads + EPSILON * self._reciprocals  # (B, H, 1, m)
-        features = self._projection @ k.mT
-        features.sub_(_half_squared_norm(k).mT + self._stabilizer).exp_()
-        return (reads @ features)[..., 0, :] + EPSILON * reads.sum(dim=-1)
+        sums = [
+            self._weigh(features, reads * torch.exp(made_with - self._stabilizer)) for features, made_with in self._kept
+        ]
+        for genes in blocks(self._n_keys - self._n_kept, self._block_size):
+            k = keys(slice(self._n_kept + genes.start, self._n_kept + genes.stop))
+            sums.append(self._weigh(self._features_again(k), reads))
+        return torch.cat(sums, dim=-1)[..., 0, :] + EPSILON * reads.sum(dim=-1)
+
+    @_in_full_precision
+    def _weigh(self, features: Tensor, reads: Tensor) -> Tensor:
+        """``(B, H, 1, g)``, the features ``(B, H, m, g)`` weighted and summed."""
+        return reads @ features
+
+    @_in_full_precision
+    def _features_again(self, k: Tensor) -> Tensor:
+        """Feature maps ``(B, H, m, g)`` of keys ``(B, H, g, d)``, without ε, made with the final stabiliser."""
+        return self._project(k).sub_(_half_squared_norm(k).mT + self._stabilizer).exp_()
 
 
 class FavorAttention(FastAttention):
@@ -176,10 +238,9 @@ class FavorAttention(FastAttention):
         """
         if torch.is_grad_enabled():
             return self._attend_whole(q, k, v)
-        stream = FavorStream(self.projection_matrix)
-        for genes in blocks(k.shape[-2], BLOCK_SIZE):
-            stream.add_keys(k[..., genes, :], v[..., genes, :])
-        return torch.cat([stream.attend(q[..., genes, :]) for genes in blocks(q.shape[-2], BLOCK_SIZE)], dim=-2)
+        stream = FavorStream(self.projection_matrix, block_size=genes_in_cache(k.shape[1], len(self.projection_matrix)))
+        stream.add_keys(k, v)
+        return stream.attend(q)
 
     @_in_full_precision
     def _attend_whole(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +12,8 @@ from torch import nn
 from scgrn_tl.core.errors import ArgumentError, WeightsError
 
 from .checkpoint import infer_config, load_checkpoint, load_weights, read_folder, write_folder
-from .favor import BLOCK_SIZE, FavorStream, blocks, favor_performer
+from .favor import blocks, favor_performer, genes_in_cache
+from .favor_path import favor_stream
 from .seeding import seeded_rng
 
 if TYPE_CHECKING:
@@ -25,8 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["Encoding", "ScBERT", "ScBERTConfig"]
 
 END_TOKEN = 0
-# Genes times cells whose feature maps an accelerator holds at a time: enough to fill it, 0.4 GB at full size
+GENES_PROJECTED = 512
+"""Genes that go through the dense products of a layer at a time, at least: weights are read seldom then."""
 ACCELERATOR_BLOCK_SIZE = 32_768
+"""Genes times cells whose feature maps an accelerator holds at a time: enough to fill it, 0.4 GB at full size."""
+KEPT_BYTES = 2**28
+"""Memory on a CPU for the keys' feature maps; those that find no room are computed twice."""
 
 
 @dataclass(frozen=True)
@@ -259,18 +265,21 @@ class ScBERT(nn.Module):
         ArgumentError
             If shapes, types or ranges do not fit.
         """
+        on_cpu = self.device.type == "cpu"
         if block_size is None:
-            block_size = BLOCK_SIZE if self.device.type == "cpu" else ACCELERATOR_BLOCK_SIZE
+            block_size = self._block_size() if on_cpu else ACCELERATOR_BLOCK_SIZE
         if block_size < 1:
             msg = f"block_size is at least 1, not {block_size}."
             raise ArgumentError(msg)
         x = self._embed(tokens, positions)  # (B, T + 1, D)
         attention = x.new_zeros(x.shape[:2])  # (B, T + 1)
         # Short sequences share a block; a long one is worked on alone, which keeps its feature maps in cache.
-        cells_at_a_time = max(1, block_size // x.shape[1])
+        cells_at_a_time = max(1, min(block_size // x.shape[1], len(x)))
+        block_size = max(1, block_size // cells_at_a_time)
+        room = self._room(cells_at_a_time * x.shape[1]) if on_cpu else None
         for cells in blocks(len(x), cells_at_a_time):
             for layer in self.performer.net.layers:
-                self._stream_layer(layer, x[cells], attention[cells], block_size // cells_at_a_time)
+                self._stream_layer(layer, x[cells], attention[cells], block_size, room)
         x = x[:, :-1]
         hidden = nn.functional.layer_norm(
             x, self.norm.normalized_shape, self.norm.weight, self.norm.bias, self.norm.eps
@@ -278,7 +287,25 @@ class ScBERT(nn.Module):
         attention = attention[:, :-1]
         return Encoding(hidden, attention / attention.sum(dim=1, keepdim=True))
 
-    def _stream_layer(self, layer: Iterable[Any], x: Tensor, attention: Tensor, block_size: int) -> None:
+    def _block_size(self) -> int:
+        """Genes whose feature maps fit the caches of the cores that work on them."""
+        heads, n_features = self._feature_shape()
+        return genes_in_cache(heads, n_features) * -(-torch.get_num_threads() // 2)
+
+    def _room(self, n_positions: int) -> Tensor:
+        """Room for the keys' feature maps of so many positions, or for as many as :data:`KEPT_BYTES` hold."""
+        weight = self.token_emb.weight
+        n_values = n_positions * math.prod(self._feature_shape())
+        return weight.new_empty(min(n_values, KEPT_BYTES // weight.element_size()))
+
+    def _feature_shape(self) -> tuple[int, int]:
+        """Number of heads H, and of random features m."""
+        multi_head = self.performer.net.layers[0][0].fn
+        return multi_head.heads, len(multi_head.fast_attention.projection_matrix)
+
+    def _stream_layer(
+        self, layer: Iterable[Any], x: Tensor, attention: Tensor, block_size: int, room: Tensor | None
+    ) -> None:
         """Apply one Performer layer to ``x`` in place, and add the mean over heads of its sums to ``attention``."""
         attend, feed_forward = layer
         multi_head = attend.fn
@@ -286,9 +313,9 @@ class ScBERT(nn.Module):
         def heads(projected: Tensor) -> Tensor:  # (B, g, H·d) → (B, H, g, d)
             return projected.view(*projected.shape[:2], multi_head.heads, -1).transpose(1, 2)
 
-        normed = attend.norm(x)  # kept whole: x changes below, and the keys are needed twice
-        genes_of_blocks = list(blocks(x.shape[1], block_size))
-        stream = FavorStream(multi_head.fast_attention.projection_matrix)
+        normed = attend.norm(x)  # kept whole: x changes below, and the keys may be needed twice
+        genes_of_blocks = list(blocks(x.shape[1], max(block_size, GENES_PROJECTED)))
+        stream = favor_stream(multi_head.fast_attention.projection_matrix, block_size=block_size, room=room)
         for genes in genes_of_blocks:
             block = normed[:, genes]
             stream.add_keys(heads(multi_head.to_k(block)), heads(multi_head.to_v(block)))
@@ -297,8 +324,8 @@ class ScBERT(nn.Module):
             block = x[:, genes]
             block += multi_head.to_out(read.transpose(1, 2).flatten(start_dim=2))
             block += feed_forward(block)
-        for genes in genes_of_blocks:
-            attention[:, genes] += stream.attention_sums(heads(multi_head.to_k(normed[:, genes]))).mean(dim=1)
+        sums = stream.attention_sums(lambda genes: heads(multi_head.to_k(normed[:, genes])))
+        attention += sums.mean(dim=1)
 
     def _embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
         """Sum of bin embedding and gene vector, ``(B, T + 1, D)``, the end of the sequence last."""
