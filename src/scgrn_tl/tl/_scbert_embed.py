@@ -310,7 +310,11 @@ def scbert_embed(
         if attention is not None:
             values = attention.result()
             # a resumable run keeps attention on disk for its own sake
-            read_in = attention_to is None and resume is not None and fits_in_memory(*values.shape, processes.size)
+            read_in = (
+                attention_to is None
+                and resume is not None
+                and fits_in_memory(adata.n_obs, len(sequence), processes.size)
+            )
             slots.obsm[f"{key_added}_attention"] = np.asarray(values) if read_in else values
         slots.uns[key_added] = run_record(
             params | {"batch_size": encoder.batch_size, "device": device},
