@@ -32,12 +32,14 @@ def encode_cells(
     attention: AttentionInMemory | AttentionStore | None,
     hidden: HiddenStore | None,
     resume: ResumeFolder | None,
+    *,
+    label: str,
 ) -> None:
     """Encode ``cells`` but for the first ``n_done``, and put what comes of them where it belongs."""
     held = 0 if attention is None else attention.held_bytes
     settled = True  # whether the pools hold the first n_done cells and no part of others
     try:
-        with closing(encoder.run(cells[n_done:], n_before=n_done, held_bytes=held)) as batches:
+        with closing(encoder.run(cells[n_done:], label=label, n_before=n_done, held_bytes=held)) as batches:
             for rows, encoding in batches:
                 _check_finite(encoding, encoder.dtype)
                 if attention is not None:

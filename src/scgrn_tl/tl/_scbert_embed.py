@@ -289,7 +289,8 @@ def scbert_embed(
             own = cells[np.searchsorted(cells, rows.start) : np.searchsorted(cells, rows.stop)]
 
             began = time.monotonic()
-            encode_cells(encoder, own, n_before, pools, attention, hidden, resume)
+            label = "Encoding" if processes.size == 1 else f"Encoding (process 1 of {processes.size})"
+            encode_cells(encoder, own, n_before, pools, attention, hidden, resume, label=label)
             if attention is not None:
                 empty = np.flatnonzero(expression.empty_cells[rows]) + rows.start
                 attention.write(empty, np.full((len(empty), len(sequence)), 1 / len(sequence), dtype=np.float32))
