@@ -349,3 +349,10 @@ def test_importing_methods_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_closest_name_is_suggested_whatever_its_case():
+    from scgrn_tl.core.names import did_you_mean
+
+    assert did_you_mean("hhep50", ["hHEP500", "simulated"]) == " Did you mean 'hHEP500'?"
+    assert did_you_mean("zebra", ["hHEP500", "simulated"]) == ""

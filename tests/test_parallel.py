@@ -8,6 +8,7 @@ import joblib
 import numpy as np
 import pytest
 
+import scgrn_tl as sg
 from scgrn_tl import settings
 from scgrn_tl.core import ArgumentError
 from scgrn_tl.core.parallel import parallel_map
@@ -28,6 +29,31 @@ def test_results_come_in_order(n_jobs):
     results = list(parallel_map(_part, range(20), shared, 10, n_jobs=n_jobs))
     assert [value for value, *_ in results] == [11 * number for number in range(20)]
     assert (os.getpid() in {pid for _, pid, _ in results}) == (n_jobs == 1)
+
+
+def test_a_backend_without_generators_serves_too():
+    with joblib.parallel_config(backend="multiprocessing", n_jobs=2):
+        results = list(parallel_map(_part, range(6), np.arange(6), 10))
+    assert [value for value, *_ in results] == [11 * number for number in range(6)]
+    assert os.getpid() not in {pid for _, pid, _ in results}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["genie3", "grnboost2"])
+@pytest.mark.filterwarnings("ignore")  # of the cluster's own packages
+def test_a_dask_cluster_serves_as_it_is(method):
+    distributed = pytest.importorskip("distributed")
+    adata = sg.datasets.simulated(n_cells=60, n_genes=20, n_tfs=5, rng=0)
+    sg.tl.infer_grn(adata, method=method, n_trees=5, n_jobs=1, key_added="alone")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+        joblib.parallel_config(backend="dask"),
+    ):
+        sg.tl.infer_grn(adata, method=method, n_trees=5, key_added="cluster")
+        done = client.run(lambda dask_worker: dask_worker.state.transition_counter)
+    assert (adata.varp["cluster"] != adata.varp["alone"]).nnz == 0
+    assert sum(done.values()) > 0  # the work was the workers'
 
 
 def test_large_arrays_are_shared_and_not_copied():

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from scgrn_tl.models import PriorGNN, PriorGNNLayer, RelationalGraph, seeded_rng
-from scgrn_tl.models.prior_gnn import N_NODE_TYPES, N_RELATIONS
+from scgrn_tl.models import PriorGNN, PriorGNNLayer, RelationalGraph, pair_attention, prior_gnn, seeded_rng
+from scgrn_tl.models.pair_attention import PairGraph
+from scgrn_tl.models.prior_graph import N_NODE_TYPES, N_RELATIONS, relation_of
 
 N_GENES, IN, OUT = 7, 6, 8
 EDGES = torch.tensor([[0, 0, 1, 2, 1], [3, 4, 3, 0, 5]])
@@ -64,6 +65,56 @@ def test_layer_equals_the_equations(graph, widths):
         layer = PriorGNNLayer(*widths, heads=2).double()
         v = torch.randn(N_GENES, widths[0], dtype=torch.float64)
     torch.testing.assert_close(layer(v, graph), literal(layer, v, graph), atol=1e-10, rtol=1e-10)
+
+
+def as_pairs(edges=EDGES, sign=SIGN):
+    regulators = NODE_TYPE.nonzero().squeeze(1)
+    return PairGraph.from_edges(
+        edge_row=edges[0],
+        target=edges[1],
+        relation=relation_of(sign),
+        regulators=regulators,
+        node_type=NODE_TYPE,
+    )
+
+
+@pytest.mark.parametrize("sign", [SIGN, 0 * SIGN], ids=["signed", "unsigned"])
+@pytest.mark.parametrize("at_once", [2**24, 6], ids=["whole", "in blocks"])
+def test_masks_over_all_pairs_give_the_equations_too(monkeypatch, sign, at_once):
+    monkeypatch.setattr(pair_attention, "_BLOCK_VALUES", at_once)
+    graph = RelationalGraph.from_edges(EDGES, sign, NODE_TYPE)
+    with seeded_rng(0):
+        layer = PriorGNNLayer(IN, OUT, heads=2).double()
+        v = (3 * torch.randn(N_GENES, IN, dtype=torch.float64)).requires_grad_()
+    weight = torch.arange(N_GENES * OUT, dtype=torch.float64).view(N_GENES, OUT).sin()
+    values, gradients = [], []
+    for out in (layer(v, as_pairs(sign=sign)), literal(layer, v, graph)):
+        values.append(out)
+        gradients.append(torch.autograd.grad((out * weight).sum(), [v, *layer.parameters()], allow_unused=True))
+    torch.testing.assert_close(*values, atol=1e-10, rtol=1e-10)
+    for left, right in zip(*gradients, strict=True):
+        torch.testing.assert_close(left, right, atol=1e-9, rtol=1e-9)
+
+
+def test_edges_in_blocks_give_the_equations(monkeypatch, graph):
+    monkeypatch.setattr(prior_gnn, "_EDGES_AT_ONCE", 3)
+    with seeded_rng(0):
+        layer = PriorGNNLayer(IN, OUT, heads=2).double()
+        v = torch.randn(N_GENES, IN, dtype=torch.float64)
+    torch.testing.assert_close(layer(v, graph), literal(layer, v, graph), atol=1e-10, rtol=1e-10)
+
+
+def test_hiding_pairs_is_building_the_graph_without_them():
+    hidden = torch.zeros(3, N_GENES, dtype=torch.bool)
+    hidden[0, 4] = hidden[2, 0] = hidden[2, 6] = True  # the last is no edge
+    kept = torch.tensor([True, False, True, False, True])
+    with seeded_rng(0):
+        layer = PriorGNNLayer(IN, OUT, heads=2).double()
+        v = torch.randn(N_GENES, IN, dtype=torch.float64)
+    expected = layer(v, RelationalGraph.from_edges(EDGES[:, kept], SIGN[kept], NODE_TYPE))
+    for whole in (RelationalGraph.from_edges(EDGES, SIGN, NODE_TYPE), as_pairs()):
+        torch.testing.assert_close(layer(v, whole.without(hidden)), expected)
+        assert not torch.allclose(layer(v, whole), expected)
 
 
 def test_every_relation_has_its_inverse_and_every_gene_a_loop(graph):

@@ -151,34 +151,44 @@ def test_before_any_step_the_model_is_the_hub_rates():
     np.testing.assert_allclose(scores.hub, fit_hub_rates(labels, mask).matrix(), atol=1e-5)
 
 
-def test_hidden_edges_do_not_carry_messages():
+@pytest.mark.parametrize("dense", [0.0, 1.1], ids=["masks", "edges"])
+def test_hidden_edges_do_not_carry_messages(dense):
     """In every epoch, pairs learned from and edges that carry messages are disjoint."""
+    from scgrn_tl.models import prior_graph
     from scgrn_tl.models.link_training import LinkTrainer
+    from scgrn_tl.models.pair_attention import PairGraph
 
     seen = []
-    draw, build = LinkTrainer._draw, LinkTrainer._graph
+    draw, build = LinkTrainer._draw, LinkTrainer._graph_without
 
     def spy_draw(self, draws):
-        hidden, weight = draw(self, draws)
-        seen.append({"learned": weight > 0, "mask": self.supervision.mask > 0})
-        return hidden, weight
+        hidden, chosen = draw(self, draws)
+        seen.append({"learned": chosen, "mask": self.supervision.mask})
+        return hidden, chosen
 
-    def spy_graph(self, visible):
-        if seen and "graph" not in seen[-1]:
-            seen[-1]["graph"] = (self.supervision.edge_row[visible], self.supervision.edge_index[1, visible])
-        return build(self, visible)
+    def spy_graph(self, hidden):
+        graph = build(self, hidden)
+        if isinstance(graph, PairGraph):
+            seen[-1]["graph"] = torch.stack([mask for _, mask in graph.relations]).any(0)
+        else:
+            regulation = graph.relation < 3
+            shown = torch.zeros_like(hidden)
+            shown[graph.edge_index[0, regulation], graph.edge_index[1, regulation]] = True
+            seen[-1]["graph"] = shown
+        return graph
 
     task, _ = make_task()
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prior_graph, "_DENSE", dense)
         patch.setattr(LinkTrainer, "_draw", spy_draw)
-        patch.setattr(LinkTrainer, "_graph", spy_graph)
+        patch.setattr(LinkTrainer, "_graph_without", spy_graph)
         ScTransNet(**SMALL).fit(task)
     assert len(seen) == SMALL["epochs"]
     for epoch in seen:
         assert not epoch["learned"][epoch["graph"]].any()
         assert not (epoch["learned"] & ~epoch["mask"]).any()
         assert 0.2 < epoch["learned"].sum() / epoch["mask"].sum() < 0.4
-        assert len(epoch["graph"][0]) > 0
+        assert epoch["graph"].any()
 
 
 def test_hard_negatives_are_as_many_as_edges_of_the_same_regulator():
@@ -196,7 +206,7 @@ def test_hard_negatives_are_as_many_as_edges_of_the_same_regulator():
         patch.setattr(LinkTrainer, "_draw", spy)
         ScTransNet(**SMALL, negatives="hard").fit(make_task()[0])
     for weight, labels in weights:
-        n_edges, n_others = (weight * labels).sum(1), (weight * (1 - labels)).sum(1)
+        n_edges, n_others = (weight & labels).sum(1), (weight & ~labels).sum(1)
         assert (n_others <= n_edges).all()
         assert (n_others > 0).any()
     assert not torch.equal(weights[0][0], weights[1][0])  # drawn anew each epoch
@@ -362,3 +372,72 @@ def test_bad_tasks():
         ScTransNet().fit(GRNTask(task.expression, task.genes, task.regulators, task.prior, split, nan))
     with pytest.raises(ArgumentError, match="not fitted"):
         ScTransNet(ScTransNetConfig()).scores()
+
+
+# ---------------------------------------------------------------- blocks and members
+
+
+@pytest.mark.parametrize("decoder", ["dot", "cosine", "mlp"])
+@pytest.mark.parametrize("dense", [0.0, 1.1], ids=["masks", "edges"])
+def test_blocks_change_nothing(monkeypatch, decoder, dense):
+    """Training and scoring a few rows at a time is what it is at once."""
+    from scgrn_tl.models import link_scorer, link_training, pair_attention, prior_gnn, prior_graph
+
+    monkeypatch.setattr(prior_graph, "_DENSE", dense)
+    task, _ = make_task(embedding=True)
+    settings = SMALL | {"decoder": decoder, "negatives": "hard", "epochs": 4}
+    whole = ScTransNet(**settings).fit(task)
+    monkeypatch.setattr(link_training, "_BLOCK_PAIRS", 3 * N_GENES)
+    monkeypatch.setattr(link_scorer, "_BLOCK_VALUES", 2 * 8 * N_GENES)
+    monkeypatch.setattr(pair_attention, "_BLOCK_VALUES", 700)
+    monkeypatch.setattr(prior_gnn, "_EDGES_AT_ONCE", 50)
+    in_blocks = ScTransNet(**settings).fit(task)
+    np.testing.assert_allclose(in_blocks.scores().matrix, whole.scores().matrix, atol=1e-4)
+    for name, values in whole._members[0].history.items():
+        np.testing.assert_allclose(in_blocks._members[0].history[name], values, atol=1e-4, err_msg=name)
+
+
+def test_members_side_by_side_are_the_models_alone():
+    """Also where one of them runs out of patience before the others."""
+    from dataclasses import replace
+
+    from scgrn_tl.core import spawn_seeds
+
+    task, _ = make_task(embedding=True)
+    settings = SMALL | {"epochs": 30, "patience": 2, "lr": 0.03}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        together = ScTransNet(**settings, n_models=4).fit(task)
+    finally:
+        torch.set_num_threads(threads)
+    stopped = {len(member.history["train_loss"]) for member in together._members}
+    assert len(stopped) > 1
+    for seed, member in zip(spawn_seeds(task.seed, 4), together._members, strict=True):
+        # one model's seed is the first that its task's seed spawns
+        lone = ScTransNet(**settings)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("scgrn_tl.models.estimator.spawn_seeds", lambda *_, seed=seed: [seed])
+            lone.fit(replace(task))
+        assert lone._members[0].best_epoch == member.best_epoch
+        assert lone._members[0].history["train_loss"] == pytest.approx(member.history["train_loss"], abs=1e-4)
+
+
+def test_an_error_in_one_member_ends_the_others():
+    task, _ = make_task()
+    calls = []
+
+    def fail():
+        calls.append(1)
+        if len(calls) == 3:
+            msg = "enough"
+            raise KeyboardInterrupt(msg)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="enough"):
+            ScTransNet(**SMALL | {"epochs": 500, "patience": 500}, n_models=4).fit(task, on_epoch=fail)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(calls) < 500

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
@@ -25,6 +24,7 @@ from scgrn_tl.core import (
     read_pseudotime,
 )
 from scgrn_tl.core.edge_splits import split_edges
+from scgrn_tl.core.names import did_you_mean
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -162,9 +162,10 @@ def _resolve(name: str, value: Any) -> BenchmarkDataset:
         else:
             match = _BEELINE_NAME.fullmatch(value)
             if match is None:
+                hint = did_you_mean(value, _known_names())
                 msg = (
-                    f"There is no dataset {value!r}.{_did_you_mean(value)} BEELINE's are called 'hHEP500', 'mDC1000' "
-                    "or 'hESC500-string'; 'simulated' is another. Your own is an AnnData, or an .h5ad file, with the "
+                    f"There is no dataset {value!r}.{hint} BEELINE's are called 'hHEP500', 'mDC1000' or "
+                    "'hESC500-string'; 'simulated' is another. Your own is an AnnData, or an .h5ad file, with the "
                     "known edges in .uns['ground_truth']."
                 )
                 raise ArgumentError(msg)
@@ -194,13 +195,10 @@ def _read(path: Path) -> AnnData:
     return read_h5ad(path)
 
 
-def _did_you_mean(name: str) -> str:
+def _known_names() -> list[str]:
     from scgrn_tl.datasets._beeline import CELL_TYPES
 
-    of_beeline = [f"{cell_type}{n_genes}" for cell_type in CELL_TYPES for n_genes in (500, 1000)]
-    known = {known.lower(): known for known in ("simulated", *of_beeline)}
-    close = difflib.get_close_matches(name.lower(), list(known), n=1)
-    return f" Did you mean {known[close[0]]!r}?" if close else ""
+    return ["simulated", *(f"{cell_type}{n_genes}" for cell_type in CELL_TYPES for n_genes in (500, 1000))]
 
 
 def named_splits(

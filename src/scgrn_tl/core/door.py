@@ -12,6 +12,7 @@ from scipy import sparse
 from .errors import ArgumentError, GeneOverlapError, MissingKeyError
 from .genes import check_unique_genes, mismatch_hint, same_but_case
 from .matrix import expression_matrix, iter_cells, summarize_expression
+from .sparse_expression import is_large_and_sparse, sparse_genes_by_cells
 from .split import EdgeSplit
 from .task import GRNTask
 from .tokens import log_normalize, needs_normalization
@@ -67,8 +68,17 @@ def genes_by_cells(adata: AnnData, layer: str | None = None) -> np.ndarray:
     ExpressionError
         If a value is negative, NaN or infinite, or there is no expression.
     """
+    return _dense_expression(adata, *_checked(adata, layer))
+
+
+def _checked(adata: AnnData, layer: str | None) -> tuple[Any, np.ndarray | None]:
+    """Expression as it is stored (cells × genes), checked, and each cell's total if the values are counts."""
     matrix = expression_matrix(adata, layer)
     summary = summarize_expression(matrix, adata.obs_names, adata.var_names)
+    return matrix, summary.totals if needs_normalization("auto", summary) else None
+
+
+def _dense_expression(adata: AnnData, matrix: Any, totals: np.ndarray | None) -> np.ndarray:
     if isinstance(matrix, np.ndarray) or sparse.issparse(matrix):
         dense = matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix)
         turned = np.array(dense.T, dtype=np.float32, order="C")
@@ -76,9 +86,18 @@ def genes_by_cells(adata: AnnData, layer: str | None = None) -> np.ndarray:
         turned = np.empty((adata.n_vars, adata.n_obs), dtype=np.float32)
         for rows, block in iter_cells(matrix):
             turned[:, rows] = block.T
-    if needs_normalization("auto", summary):
-        turned = np.ascontiguousarray(log_normalize(turned.T, summary.totals).T)
+    if totals is not None:
+        turned = np.ascontiguousarray(log_normalize(turned.T, totals).T)
     return turned
+
+
+def _task_expression(adata: AnnData, layer: str | None) -> np.ndarray | sparse.csc_array:
+    """Expression as a task holds it: dense, or sparse where it is large and mostly zero."""
+    matrix, totals = _checked(adata, layer)
+    if is_large_and_sparse(matrix):
+        LOGGER.info("Expression of %s cells is kept sparse.", f"{adata.n_obs:,}")
+        return sparse_genes_by_cells(matrix, totals)
+    return _dense_expression(adata, matrix, totals)
 
 
 def gene_indices(names: Iterable[str], genes: Iterable[str], *, what: str = "genes") -> np.ndarray:
@@ -225,7 +244,7 @@ def make_task(
         split.check_genes(genes)
         regulators.append(split.regulators)
     return GRNTask(
-        expression=genes_by_cells(adata, layer),
+        expression=_task_expression(adata, layer),
         genes=genes,
         regulators=np.unique(np.concatenate(regulators)) if regulators else np.arange(len(genes)),
         prior=prior,

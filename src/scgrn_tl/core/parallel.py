@@ -49,7 +49,7 @@ def parallel_map(
 
     Yields
     ------
-    The results, in the order of ``parts``, as they come.
+    The results, in the order of ``parts``, as they come; all at the end from a joblib backend that cannot do so.
     """
     from joblib import Parallel, delayed, effective_n_jobs
     from tqdm.auto import tqdm
@@ -61,6 +61,10 @@ def parallel_map(
     if n_jobs is None and effective_n_jobs(None) == 1:
         n_jobs = -1  # nobody said how many: neither here, nor in the settings, nor by joblib.parallel_config
     calls = (delayed(function)(part, *shared) for part in parts)
-    results = Parallel(n_jobs=n_jobs, return_as="generator")(calls)
+    try:
+        pool = Parallel(n_jobs=n_jobs, return_as="generator")
+    except ValueError:  # a backend that cannot hand results over as they come
+        pool = Parallel(n_jobs=n_jobs)
+    results = pool(calls)
     hidden = description is None or not settings.progress
     yield from tqdm(results, total=len(parts), desc=description, delay=2, disable=hidden)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from .errors import ArgumentError, SplitError
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from .split import EdgeSplit, LabeledPairs
 
 __all__ = ["GRNScores", "GRNTask"]
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +32,8 @@ class GRNTask:
     Attributes
     ----------
     expression
-        ``float32[G, N]``, genes × cells.
+        ``float32[G, N]``, genes × cells; a sparse array where there are many cells, for methods that say that they can
+        read one (:attr:`scgrn_tl.methods.Method.reads_sparse`). All others get a dense array.
     genes
         The G gene names.
     regulators
@@ -53,7 +58,7 @@ class GRNTask:
         :attr:`scgrn_tl.methods.Method.prepare`); ``None`` where nothing was.
     """
 
-    expression: np.ndarray
+    expression: Any
     genes: tuple[str, ...]
     regulators: np.ndarray
     prior: PriorNetwork | None = None
@@ -93,6 +98,13 @@ class GRNTask:
     def n_genes(self) -> int:
         """Number of genes G."""
         return len(self.genes)
+
+    def with_dense_expression(self) -> GRNTask:
+        """The same task with expression as a dense array; itself if it is one."""
+        if not sparse.issparse(self.expression):
+            return self
+        LOGGER.info("Expression becomes a dense array of %.1f GiB.", 4 * np.prod(self.expression.shape) / 2**30)
+        return replace(self, expression=self.expression.toarray(order="C"))
 
     def without_supervision(self) -> GRNTask:
         """The same task without prior and split: expression, embedding and what was drawn or set beside them."""

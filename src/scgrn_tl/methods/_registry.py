@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from scgrn_tl.core.errors import ArgumentError, MissingKeyError, SplitError
+from scgrn_tl.core.names import did_you_mean
 from scgrn_tl.core.random import spawn_seeds
 from scgrn_tl.core.task import GRNScores
 
@@ -53,6 +53,9 @@ class Method:
         Whether it reads ``task.embedding``.
     uses_pseudotime
         Whether it needs ``task.pseudotime``.
+    reads_sparse
+        Whether it can read a sparse ``task.expression``; for other methods it is made dense, which for many cells takes
+        gigabytes.
     role
         ``"method"``; ``"floor"``, what a method has to beat; or ``"control"``, a method robbed of a part of its input.
     reference
@@ -74,6 +77,7 @@ class Method:
     uses_embedding: bool
     reference: str
     uses_pseudotime: bool = False
+    reads_sparse: bool = False
     role: Role = "method"
     check: Callable[..., object] | None = None
     prepare: Callable[..., Mapping[str, np.ndarray]] | None = None
@@ -107,7 +111,7 @@ class Method:
         if unknown:
             given = ", ".join(map(repr, unknown))
             takes = f"takes {', '.join(accepted)}" if accepted else "takes no parameters"
-            msg = f"Method {self.name!r} has no parameter {given}; it {takes}.{_did_you_mean(unknown[0], accepted)}"
+            msg = f"Method {self.name!r} has no parameter {given}; it {takes}.{did_you_mean(unknown[0], accepted)}"
             raise ArgumentError(msg)
         annotations = inspect.get_annotations(self.func)
         for name, value in params.items():
@@ -128,6 +132,7 @@ class Method:
         if self.prepare is None:
             return {}
         named = inspect.signature(self.prepare).parameters
+        task = task if self.reads_sparse else task.with_dense_expression()
         return self.prepare(
             task.without_supervision(), **{name: value for name, value in params.items() if name in named}
         )
@@ -177,6 +182,8 @@ class Method:
                     f"Method {self.name!r} learns from edges, and the {len(train):,} training pairs are all non-edges."
                 )
                 raise SplitError(msg)
+        if not self.reads_sparse:
+            task = task.with_dense_expression()
         if "n_models" in self.parameters:  # it averages by itself
             return self._run_once(task, n_models=n_models, **params)
         if n_models == 1:
@@ -231,6 +238,7 @@ def method(
     reference: str,
     uses_embedding: bool = False,
     uses_pseudotime: bool = False,
+    reads_sparse: bool = False,
     role: Role = "method",
     check: Callable[..., object] | None = None,
     prepare: Callable[..., Mapping[str, np.ndarray]] | None = None,
@@ -241,7 +249,7 @@ def method(
     ----------
     name
         Name under which :func:`get` finds it, unique.
-    supervised, directed, stochastic, reference, uses_embedding, uses_pseudotime, role, check, prepare
+    supervised, directed, stochastic, reference, uses_embedding, uses_pseudotime, reads_sparse, role, check, prepare
         See :class:`Method`.
 
     Returns
@@ -289,6 +297,7 @@ def method(
             stochastic=stochastic,
             uses_embedding=uses_embedding,
             uses_pseudotime=uses_pseudotime,
+            reads_sparse=reads_sparse,
             reference=reference,
             role=role,
             check=check,
@@ -308,7 +317,7 @@ def get(name: str) -> Method:
         If there is none; the message lists those there are.
     """
     if name not in _REGISTRY:
-        hint = _did_you_mean(str(name), _REGISTRY)
+        hint = did_you_mean(str(name), _REGISTRY)
         msg = f"There is no method {name!r}. There are: {', '.join(names())}.{hint} See `sg.methods.show()`."
         raise ArgumentError(msg)
     return _REGISTRY[name]
@@ -367,11 +376,6 @@ def discover(package: str, paths: Iterable[str]) -> None:
 
 def _origin(func: Callable[..., Any]) -> str:
     return f"{func.__module__}.{func.__qualname__}"
-
-
-def _did_you_mean(given: str, known: Iterable[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(given, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def _check_kind(name: str, value: Any, annotation: Any) -> None:

@@ -20,7 +20,7 @@ __all__ = ["deepdrim"]
 
 def _check(*, n_neighbors: int = 10, batch_size: int | None = None, **training: Any) -> None:
     check_image_training(**training, batch_size=1 if batch_size is None else batch_size)
-    if int(n_neighbors) != n_neighbors or n_neighbors < 0:
+    if n_neighbors < 0:
         msg = f"n_neighbors is a whole number of at least 0, not {n_neighbors!r}."
         raise ArgumentError(msg)
 

@@ -29,6 +29,7 @@ def _check(*, C: float = 1.0) -> None:
     supervised=True,
     directed=True,
     stochastic=False,
+    reads_sparse=True,
     reference="this package",
     check=_check,
 )

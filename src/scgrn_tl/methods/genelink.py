@@ -33,6 +33,7 @@ def _check(*, decoder: str = "dot", schedule: str = "epoch", **training: Any) ->
     supervised=True,
     directed=True,
     stochastic=True,
+    reads_sparse=True,
     reference="Chen & Liu 2022",
     check=_check,
 )

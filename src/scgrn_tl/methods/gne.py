@@ -43,7 +43,15 @@ def _check(
         raise ArgumentError(msg)
 
 
-@method(name="gne", supervised=True, directed=False, stochastic=True, reference="KC et al. 2019", check=_check)
+@method(
+    name="gne",
+    supervised=True,
+    directed=False,
+    stochastic=True,
+    reads_sparse=True,
+    reference="KC et al. 2019",
+    check=_check,
+)
 def gne(
     task: GRNTask,
     *,

@@ -30,6 +30,7 @@ def _check(**training: Any) -> None:
     supervised=True,
     directed=False,
     stochastic=True,
+    reads_sparse=True,
     reference="Mao et al. 2023",
     check=_check,
 )

@@ -23,7 +23,15 @@ LOGGER = logging.getLogger(__name__)
 HubForm = Literal["logit", "degree"]
 
 
-@method(name="hub_floor", role="floor", supervised=True, directed=True, stochastic=False, reference="this package")
+@method(
+    name="hub_floor",
+    role="floor",
+    supervised=True,
+    directed=True,
+    stochastic=False,
+    reads_sparse=True,
+    reference="this package",
+)
 def hub_floor(task: GRNTask, *, form: Literal["auto"] | HubForm = "auto") -> GRNScores:
     """Hub rates of the two genes among the training pairs.
 

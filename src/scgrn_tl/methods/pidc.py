@@ -28,7 +28,7 @@ EQUAL = 1e-9
 
 
 def _check(*, max_genes: int = 5_000) -> None:
-    if isinstance(max_genes, bool) or int(max_genes) != max_genes or max_genes < 1:
+    if max_genes < 1:
         msg = f"max_genes is a whole number of at least 1, not {max_genes!r}."
         raise ArgumentError(msg)
 

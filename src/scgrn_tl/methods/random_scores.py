@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["random_scores"]
 
 
-@method(name="random", role="floor", supervised=False, directed=True, stochastic=True, reference="this package")
+@method(
+    name="random",
+    role="floor",
+    supervised=False,
+    directed=True,
+    stochastic=True,
+    reads_sparse=True,
+    reference="this package",
+)
 def random_scores(task: GRNTask) -> GRNScores:
     """Uniform random numbers.
 

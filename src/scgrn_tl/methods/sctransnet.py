@@ -25,6 +25,7 @@ def check_sctransnet(**params: Any) -> None:
     supervised=True,
     directed=True,
     stochastic=True,
+    reads_sparse=True,
     uses_embedding=True,
     reference="Kommu et al. 2024",
     check=check_sctransnet,

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 __all__ = ["target_rate", "tf_rate"]
 
 
-@method(name="tf_rate", role="floor", supervised=True, directed=True, stochastic=False, reference="this package")
+@method(
+    name="tf_rate",
+    role="floor",
+    supervised=True,
+    directed=True,
+    stochastic=False,
+    reads_sparse=True,
+    reference="this package",
+)
 def tf_rate(task: GRNTask) -> GRNScores:
     """Rate of edges of the regulator among the training pairs.
 
@@ -37,7 +45,15 @@ def tf_rate(task: GRNTask) -> GRNScores:
     return _as_scores(task, np.repeat(of_regulator[task.regulators, None], task.n_genes, axis=1))
 
 
-@method(name="target_rate", role="floor", supervised=True, directed=True, stochastic=False, reference="this package")
+@method(
+    name="target_rate",
+    role="floor",
+    supervised=True,
+    directed=True,
+    stochastic=False,
+    reads_sparse=True,
+    reference="this package",
+)
 def target_rate(task: GRNTask) -> GRNScores:
     """Rate of edges of the target among the training pairs.
 

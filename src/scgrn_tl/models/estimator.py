@@ -19,13 +19,13 @@ from scgrn_tl.core.random import spawn_seeds
 from scgrn_tl.core.task import GRNScores
 
 from .hub_rates import fit_hub_rates
-from .link_training import LinkTrainer, Supervision
+from .link_training import LinkTrainer, Supervision, row_blocks
+from .member_training import train_members
 from .model_folder import check_tensors, read_model_folder, write_model_folder
 from .node_features import gene_features
-from .prior_gnn import RelationalGraph
+from .prior_graph import message_graph
 from .sctransnet import GeneInputs, ScTransNetConfig, ScTransNetModule
-from .seeding import seeded_rng
-from .threads import threads_for
+from .seeding import dropout_generator, seeded_rng
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from scgrn_tl.core.random import RNGLike
     from scgrn_tl.core.split import EdgeSplit
     from scgrn_tl.core.task import GRNTask
+
+    from .pair_attention import PairGraph
+    from .prior_graph import RelationalGraph
 
 __all__ = ["ScTransNet"]
 
@@ -154,10 +157,10 @@ class ScTransNet:
         row_of = np.full(task.n_genes, -1)
         row_of[task.regulators] = np.arange(len(task.regulators))
         shape = (len(task.regulators), task.n_genes)
-        labels, mask = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+        labels, mask = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
         rows = row_of[train.pairs[:, 0]]
-        mask[rows, train.pairs[:, 1]] = 1
-        labels[rows[train.labels], train.pairs[train.labels, 1]] = 1
+        mask[rows, train.pairs[:, 1]] = True
+        labels[rows[train.labels], train.pairs[train.labels, 1]] = True
 
         base, regulator_rate, target_rate = 0.0, np.zeros(shape[0]), np.zeros(shape[1])
         if self.config.hub_terms:
@@ -177,25 +180,24 @@ class ScTransNet:
             regulator_rate=torch.from_numpy(regulator_rate.astype(np.float32)),
             target_rate=torch.from_numpy(target_rate.astype(np.float32)),
         ).to(device)
-        edges = torch.from_numpy(np.ascontiguousarray(task.prior.edge_index)).to(device)
         supervision = Supervision(
             labels=torch.from_numpy(labels).to(device),
             mask=torch.from_numpy(mask).to(device),
-            edge_index=edges,
-            edge_row=torch.from_numpy(row_of).to(device)[edges[0]],
-            sign=torch.from_numpy(task.prior.sign.astype(np.int64)).to(device),
+            graph=self._graph(inputs, task.prior),
             validation=torch.from_numpy(
                 np.stack([row_of[validation.pairs[:, 0]], validation.pairs[:, 1]]).astype(np.int64)
             ).to(device),
             validation_labels=validation.labels,
         )
-        members = []
+        width = 0 if embedding is None else embedding.shape[1]
+        trainers = []
         for seed in spawn_seeds(task.seed, self.config.n_models):
-            with seeded_rng(seed, task.device), threads_for(task.n_genes * max(self.config.gnn_widths)):
-                module = self._build(features.shape[1], 0 if embedding is None else embedding.shape[1], base).to(device)
-                trainer = LinkTrainer(module, inputs, supervision, seed, on_epoch)
-                trainer.run()
-            members.append(_Member(module, trainer.history, trainer.best_epoch))
+            with seeded_rng(seed, task.device):
+                module = self._build(features.shape[1], width, base).to(device)
+                dropout = dropout_generator(seed, task.device)
+            trainers.append(LinkTrainer(module, inputs, supervision, seed, dropout, on_epoch))
+        train_members(trainers)
+        members = [_Member(trainer.module, trainer.history, trainer.best_epoch) for trainer in trainers]
         self.genes, self.prior, self.seed = task.genes, task.prior, task.seed
         self._inputs, self._members = inputs, members
         return self
@@ -210,17 +212,29 @@ class ScTransNet:
         """Logit of every pair of a regulator and a gene, all training edges carrying messages."""
         inputs, prior = self._fitted()
         graph = self._graph(inputs, prior)
-        logits, hubs = [], []
-        for member in self._members:
-            score, hub = member.module(inputs, graph)
-            logits.append((score + hub).float().cpu().numpy())
-            hubs.append(hub.float().cpu().numpy())
+        regulators = inputs.regulators.cpu().numpy()
         several = len(self._members) > 1
+        shape = (len(regulators), len(self.genes))
+        matrix = np.empty(shape, dtype=np.float32)
+        hub = np.empty(shape, dtype=np.float32) if self.config.hub_terms else None
+        std = np.empty(shape, dtype=np.float32) if several else None
+        channels = [member.module.channels(inputs, graph) for member in self._members]
+        for rows in row_blocks(*shape):
+            parts = [
+                member.module.logits(of_member, inputs, rows)
+                for member, of_member in zip(self._members, channels, strict=True)
+            ]
+            logits = torch.stack([score + own_hub for score, own_hub in parts]).float().cpu().numpy()
+            matrix[rows] = logits.mean(axis=0)
+            if hub is not None:
+                hub[rows] = torch.stack([own_hub for _, own_hub in parts]).float().cpu().numpy().mean(axis=0)
+            if std is not None:
+                std[rows] = logits.std(axis=0, ddof=1)
         return GRNScores(
-            regulators=inputs.regulators.cpu().numpy(),
-            matrix=np.mean(logits, axis=0),
-            hub=np.mean(hubs, axis=0) if self.config.hub_terms else None,
-            std=np.std(logits, axis=0, ddof=1) if several else None,
+            regulators=regulators,
+            matrix=matrix,
+            hub=hub,
+            std=std,
             is_logit=True,
             history={
                 (f"{name}_{number}" if several else name): values
@@ -249,14 +263,15 @@ class ScTransNet:
             raise MissingKeyError(msg)
         return scores.matrix[[row[s] for s, _ in pairs], [gene[t] for _, t in pairs]]
 
-    def _graph(self, inputs: GeneInputs, prior: PriorNetwork) -> RelationalGraph | None:
+    def _graph(self, inputs: GeneInputs, prior: PriorNetwork) -> RelationalGraph | PairGraph | None:
         if not self.config.use_gnn:
             return None
         device = inputs.features.device
-        return RelationalGraph.from_edges(
+        return message_graph(
             torch.from_numpy(np.ascontiguousarray(prior.edge_index)).to(device),
             torch.from_numpy(prior.sign.astype(np.int64)).to(device),
-            inputs.node_type,
+            regulators=inputs.regulators,
+            node_type=inputs.node_type,
         )
 
     def _fitted(self) -> tuple[GeneInputs, PriorNetwork]:

@@ -14,6 +14,8 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg.blas import dsyrk, dtrmm
 from scipy.special import expit, logit
 
 __all__ = ["HubRates", "fit_hub_rates"]
@@ -23,6 +25,9 @@ LOGGER = logging.getLogger(__name__)
 
 MAX_STEP = 4.0
 """Largest change of a term in one Newton step, on the log-odds scale."""
+
+_BLOCK_PAIRS = 2**21
+"""Pairs whose terms, float64, are held at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,48 +90,88 @@ def fit_hub_rates(
         regulator, target = np.zeros(seen.shape[0]), np.zeros(seen.shape[1])
         regulator[rows], target[columns] = found.regulator, found.target
         return HubRates(found.base, regulator, target, found.regulator_variance, found.target_variance)
-    mask = seen.astype(np.float64)
-    labels = np.asarray(labels, dtype=np.float64) * mask
+    labels = np.asarray(labels, dtype=bool) & seen
     n_regulators, n_genes = labels.shape
-    rate = (labels.sum() + 0.5) / (mask.sum() + 1.0)
-    base, regulator, target = float(logit(rate)), np.zeros(n_regulators), np.zeros(n_genes)
-    regulator_variance = target_variance = 1.0
+    rate = (labels.sum() + 0.5) / (seen.sum() + 1.0)
+    rates = HubRates(float(logit(rate)), np.zeros(n_regulators), np.zeros(n_genes), 1.0, 1.0)
+    width = max(1, _BLOCK_PAIRS // n_regulators)
+    blocks = [slice(start, min(start + width, n_genes)) for start in range(0, n_genes, width)]
     for n_rounds in range(1, n_iterations + 1):  # noqa: B007
         for _ in range(newton_steps):
-            probability = expit(base + regulator[:, None] + target[None, :])
-            residual = labels - mask * probability
-            weight = mask * probability * (1 - probability)
-            # Hessian: an arrow. The targets' block is diagonal, so they are eliminated (Schur complement).
-            target_diagonal = weight.sum(0) + 1 / target_variance  # (G,)
-            left = np.vstack([weight.sum(0), weight])  # (1 + R, G): base and regulators against targets
-            corner = np.diag(np.concatenate([[1e-6 + weight.sum()], weight.sum(1) + 1 / regulator_variance]))
-            corner[0, 1:] = corner[1:, 0] = weight.sum(1)
-            scaled = left / target_diagonal
-            schur = corner - scaled @ left.T
-            gradient = np.concatenate(
-                [[residual.sum() - 1e-6 * base], residual.sum(1) - regulator / regulator_variance]
-            )
-            target_gradient = residual.sum(0) - target / target_variance
-            step = np.linalg.solve(schur, gradient - scaled @ target_gradient)
-            target_step = (target_gradient - left.T @ step) / target_diagonal
-            # Newton on a logistic likelihood can overshoot from afar: no term moves by more than MAX_STEP at once.
-            damping = min(1.0, MAX_STEP / max(np.abs(step).max(), np.abs(target_step).max(), 1e-12))
-            target = target + damping * target_step
-            base, regulator = base + damping * float(step[0]), regulator + damping * step[1:]
-        inverse = np.linalg.inv(schur)
-        regulator_spread = np.diag(inverse)[1:]
-        target_spread = 1 / target_diagonal + (scaled * (inverse @ scaled)).sum(0)
-        before = regulator_variance, target_variance
-        regulator_variance = float(np.mean(regulator**2 + regulator_spread))
-        target_variance = float(np.mean(target**2 + target_spread))
-        if np.allclose(before, (regulator_variance, target_variance), rtol=tolerance):
+            rates, regulator_spread, target_spread = _newton_step(rates, labels, seen, blocks)
+        variances = (
+            float(np.mean(rates.regulator**2 + regulator_spread)),
+            float(np.mean(rates.target**2 + target_spread)),
+        )
+        before = rates.regulator_variance, rates.target_variance
+        rates = HubRates(rates.base, rates.regulator, rates.target, *variances)
+        if np.allclose(before, variances, rtol=tolerance):
             break
     LOGGER.info(
         "Hub rates of %s regulators and %s genes: standard deviations %.2f and %.2f after %d rounds.",
         f"{n_regulators:,}",
         f"{n_genes:,}",
-        regulator_variance**0.5,
-        target_variance**0.5,
+        rates.regulator_variance**0.5,
+        rates.target_variance**0.5,
         n_rounds,
     )
-    return HubRates(base, regulator, target, regulator_variance, target_variance)
+    return rates
+
+
+def _block_terms(
+    at: HubRates, labels: np.ndarray, mask: np.ndarray, genes: slice
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a block of n genes: the residuals ``(R, n)``, and their part of the Hessian.
+
+    That is an arrow: ``(1 + R, n)`` base and regulators against targets, and the targets' diagonal ``(n,)``.
+    """
+    mask = mask[:, genes].astype(np.float64)
+    probability = expit(at.base + at.regulator[:, None] + at.target[None, genes])
+    residual = labels[:, genes] - mask * probability
+    weight = mask * probability * (1 - probability)
+    of_target = weight.sum(0)
+    return residual, np.vstack([of_target, weight]), of_target + 1 / at.target_variance
+
+
+def _newton_step(
+    at: HubRates, labels: np.ndarray, mask: np.ndarray, blocks: list[slice]
+) -> tuple[HubRates, np.ndarray, np.ndarray]:
+    """One penalised Newton step, a block of targets at a time, the targets eliminated (Schur complement).
+
+    Returns
+    -------
+    The rates after the step, and by the Hessian before it the posterior variances ``(R,)`` and ``(G,)``.
+    """
+    n_regulators, n_genes = labels.shape
+    weights, residuals, target_residuals = np.zeros(n_regulators), np.zeros(n_regulators), np.empty(n_genes)
+    explained, pulled = np.zeros((1 + n_regulators, 1 + n_regulators), order="F"), np.zeros(1 + n_regulators)
+    for genes in blocks:
+        residual, left, diagonal = _block_terms(at, labels, mask, genes)
+        weights += left[1:].sum(1)
+        residuals += residual.sum(1)
+        target_residuals[genes] = residual.sum(0) - at.target[genes] / at.target_variance
+        pulled += left @ (target_residuals[genes] / diagonal)
+        left /= np.sqrt(diagonal)
+        explained = dsyrk(1.0, left.T, trans=1, beta=1.0, c=explained, overwrite_c=True)  # its upper triangle
+    corner = np.diag(np.concatenate([[1e-6 + weights.sum()], weights + 1 / at.regulator_variance]))
+    corner[0, 1:] = weights
+    gradient = np.concatenate([[residuals.sum() - 1e-6 * at.base], residuals - at.regulator / at.regulator_variance])
+    factor = cholesky(corner - explained, overwrite_a=True)  # U with UᵀU the Schur complement
+    step = cho_solve((factor, False), gradient - pulled)
+    root = solve_triangular(factor, np.eye(len(factor)))  # upper; root @ root.T the inverse of the Schur complement
+    target_step, target_spread = np.empty(n_genes), np.empty(n_genes)
+    for genes in blocks:
+        _, left, diagonal = _block_terms(at, labels, mask, genes)
+        target_step[genes] = (target_residuals[genes] - step @ left) / diagonal
+        left /= diagonal
+        target_spread[genes] = 1 / diagonal + np.square(dtrmm(1.0, root, left.T, side=1, overwrite_b=1)).sum(1)
+    # Newton on a logistic likelihood can overshoot from afar: no term moves by more than MAX_STEP at once.
+    damping = min(1.0, MAX_STEP / max(np.abs(step).max(), np.abs(target_step).max(), 1e-12))
+    after = HubRates(
+        at.base + damping * float(step[0]),
+        at.regulator + damping * step[1:],
+        at.target + damping * target_step,
+        at.regulator_variance,
+        at.target_variance,
+    )
+    return after, np.square(root).sum(1)[1:], target_spread

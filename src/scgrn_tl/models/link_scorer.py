@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["Decoder", "LinkLogits", "LinkScorer"]
+from .seeding import Dropout
+
+__all__ = ["Decoder", "LinkChannels", "LinkLogits", "LinkScorer"]
 
 Decoder = Literal["dot", "cosine", "mlp"]
 
@@ -23,6 +25,21 @@ class LinkLogits(NamedTuple):
     """What this pair has beyond its two genes' main effects."""
     hub: Tensor
     """Main effects of the regulator and of the target, read from the channels."""
+
+
+class LinkChannels(NamedTuple):
+    """Both channels of all genes: whatever is read of a pair is read from these."""
+
+    left: Tensor
+    """``(R, out)``, of the regulators."""
+    right: Tensor
+    """``(G, out)``, of the targets."""
+    tf_hub: Tensor | None
+    """``(R, 1)``, main effect of each regulator; ``None`` without."""
+    target_hub: Tensor | None
+    """``(G, 1)``, main effect of each target; ``None`` without."""
+    means: tuple[Tensor, Tensor] | None
+    """``(R,)`` and ``(G,)``, what the ``mlp`` decoder's scores average to; ``None`` of decoders centred by nature."""
 
 
 class LinkScorer(nn.Module):
@@ -73,31 +90,65 @@ class LinkScorer(nn.Module):
     @staticmethod
     def _channel(width: int, hidden: int, out: int, dropout: float) -> nn.Sequential:
         return nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(width, hidden), nn.LeakyReLU(), nn.Dropout(dropout), nn.Linear(hidden, out)
+            Dropout(dropout), nn.Linear(width, hidden), nn.LeakyReLU(), Dropout(dropout), nn.Linear(hidden, out)
         )
 
     def forward(self, x: Tensor, regulators: Tensor) -> LinkLogits:
         """Logits of every pair of a regulator (``int64[R]``, gene indices) and a gene of ``x (G, width)``."""
+        return self.logits(self.channels(x, regulators), slice(0, len(regulators)))
+
+    def channels(self, x: Tensor, regulators: Tensor) -> LinkChannels:
+        """What :meth:`logits` scores pairs from; parameters as :meth:`forward`."""
         tf = self.tf_channel(x[regulators])  # (R, out)
         target = self.target_channel(x)  # (G, out)
         if self.centre:
             tf, target = tf - tf.mean(0), target - target.mean(0)
-        score = self.log_scale.exp() * self._decode(tf, target)
-        if self.centre and self.decoder != "dot":  # a product of centred factors is centred already
-            score = score - score.mean(0, keepdim=True) - score.mean(1, keepdim=True) + score.mean()
-        hub = self.tf_hub(tf) + self.target_hub(target).T if self.centre else torch.zeros_like(score)
-        return LinkLogits(score, hub)
-
-    def _decode(self, tf: Tensor, target: Tensor) -> Tensor:
+        left, right = tf, target
         if self.decoder == "mlp":
             left, right = self.tf_hidden(tf), self.target_hidden(target)
-            rows = max(1, _BLOCK_VALUES // right.numel())
-            blocks = [checkpoint(self._pair_mlp, block, right, use_reentrant=False) for block in left.split(rows)]
-            return torch.cat(blocks)
-        if self.decoder == "cosine":
-            tf, target = nn.functional.normalize(tf, dim=1), nn.functional.normalize(target, dim=1)
-        return tf @ target.T
+        elif self.decoder == "cosine":
+            left, right = nn.functional.normalize(tf, dim=1), nn.functional.normalize(target, dim=1)
+            if self.centre:  # a product of centred factors is centred
+                left, right = left - left.mean(0), right - right.mean(0)
+        means = self._pair_means(left, right) if self.centre and self.decoder == "mlp" else None
+        tf_hub, target_hub = (self.tf_hub(tf), self.target_hub(target)) if self.centre else (None, None)
+        return LinkChannels(left, right, tf_hub, target_hub, means)
+
+    def logits(self, channels: LinkChannels, rows: slice) -> LinkLogits:
+        """Logits of the pairs of some of the regulators, by place among them, and every gene."""
+        left, right, tf_hub, target_hub, means = channels
+        score = self._pair_scores(left[rows], right) if self.decoder == "mlp" else left[rows] @ right.T
+        if means is not None:
+            of_tf, of_target = means
+            score = score - of_target - of_tf[rows].unsqueeze(1) + of_target.mean()
+        score = self.log_scale.exp() * score
+        if tf_hub is None or target_hub is None:
+            return LinkLogits(score, torch.zeros_like(score))
+        return LinkLogits(score, tf_hub[rows] + target_hub.T)
+
+    def _pair_means(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean of the ``mlp`` decoder's scores over each regulator's pairs ``(R,)`` and each gene's ``(G,)``."""
+        of_tf, of_target = [], torch.zeros(())
+        for block in left.split(_rows_at_once(right)):
+            sums = checkpoint(self._pair_sums, block, right, use_reentrant=False)
+            of_tf.append(sums[0])
+            of_target = of_target.to(sums[1]) + sums[1]
+        return torch.cat(of_tf) / len(right), of_target / len(left)
+
+    def _pair_sums(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+        scores = self._pair_mlp(left, right)
+        return scores.sum(1), scores.sum(0)
+
+    def _pair_scores(self, left: Tensor, right: Tensor) -> Tensor:
+        blocks = [
+            checkpoint(self._pair_mlp, block, right, use_reentrant=False) for block in left.split(_rows_at_once(right))
+        ]
+        return torch.cat(blocks)
 
     def _pair_mlp(self, left: Tensor, right: Tensor) -> Tensor:
         values: Tensor = self.readout(torch.relu(left.unsqueeze(1) + right.unsqueeze(0))).squeeze(-1)  # (rows, G)
         return values
+
+
+def _rows_at_once(right: Tensor) -> int:
+    return max(1, _BLOCK_VALUES // right.numel())

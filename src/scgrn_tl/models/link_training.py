@@ -7,18 +7,31 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .epochs import EpochLoop, descend
-from .prior_gnn import RelationalGraph
+from .seeding import use_generator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
 
+    from .link_scorer import LinkChannels
+    from .pair_attention import PairGraph
+    from .prior_graph import RelationalGraph
     from .sctransnet import GeneInputs, ScTransNetModule
 
-__all__ = ["LinkTrainer", "Supervision"]
+__all__ = ["LinkTrainer", "Supervision", "row_blocks"]
+
+_BLOCK_PAIRS = 2**22
+"""Pairs of a regulator and a gene whose logits are held at a time."""
+
+
+def row_blocks(n_rows: int, n_genes: int) -> list[slice]:
+    """Blocks of regulators, each with about as many pairs as are held at a time."""
+    step = max(1, _BLOCK_PAIRS // n_genes)
+    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,15 +41,11 @@ class Supervision:
     Attributes
     ----------
     labels
-        ``float32 (R, G)``, 1 at training edges.
+        ``bool (R, G)``, true at training edges.
     mask
-        ``float32 (R, G)``, 1 at training pairs.
-    edge_index
-        ``int64 (2, E)``, the training edges as gene indices.
-    edge_row
-        ``int64 (E,)``, row of each one's regulator.
-    sign
-        ``int64 (E,)``.
+        ``bool (R, G)``, true at training pairs.
+    graph
+        All training edges; ``None`` for a model without a graph.
     validation
         ``int64 (2, V)``: row, gene.
     validation_labels
@@ -45,9 +54,7 @@ class Supervision:
 
     labels: Tensor
     mask: Tensor
-    edge_index: Tensor
-    edge_row: Tensor
-    sign: Tensor
+    graph: RelationalGraph | PairGraph | None
     validation: Tensor
     validation_labels: np.ndarray
 
@@ -56,10 +63,14 @@ class Supervision:
 class LinkTrainer:
     """Fits one module; :meth:`run` leaves it at its best epoch.
 
+    Of a large network no more than a block of its pairs is held at a time, in the forward and in the backward pass.
+
     Attributes
     ----------
     seed
         Of the masks drawn each epoch.
+    dropout
+        What dropout draws from; torch's global state if ``None``.
     on_epoch
         Called after each epoch, for a progress bar.
     history
@@ -72,21 +83,30 @@ class LinkTrainer:
     genes: GeneInputs
     supervision: Supervision
     seed: int
+    dropout: torch.Generator | None = None
     on_epoch: Callable[[], object] | None = None
     history: dict[str, list[float]] = field(default_factory=dict)
     best_epoch: int = 0
+
+    def __post_init__(self) -> None:
+        self._blocks = row_blocks(*self.supervision.mask.shape)
+        row = self.supervision.validation[0]
+        self._validation_of = [
+            ((row >= block.start) & (row < block.stop)).nonzero().squeeze(1) for block in self._blocks
+        ]
 
     def run(self) -> None:
         """Train until the epochs are used up or patience is."""
         config = self.module.config
         draws = torch.Generator(device=self.supervision.labels.device)
         draws.manual_seed(self.seed)
-        optimizer = torch.optim.AdamW(self.module.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-        full_graph = self._graph(torch.ones_like(self.supervision.edge_row, dtype=torch.bool))
+        optimizer = torch.optim.AdamW(
+            self.module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+        )
         loop = EpochLoop(
             self.module,
             train_epoch=lambda: descend([self._draw(draws)], self._loss, optimizer),
-            predict=lambda: self._predict(full_graph),
+            predict=self._predict,
             validation_labels=self.supervision.validation_labels,
             epochs=config.epochs,
             patience=config.patience,
@@ -94,42 +114,59 @@ class LinkTrainer:
             from_start=True,
             on_epoch=self.on_epoch,
         )
-        loop.run()
+        with use_generator(self.module, self.dropout):
+            loop.run()
         self.history, self.best_epoch = loop.history, loop.best_epoch
 
-    def _loss(self, hidden: Tensor, weight: Tensor) -> Tensor:
-        """Weighted mean loss of all pairs, with these pairs hidden from the graph."""
-        graph = self._graph(~hidden[self.supervision.edge_row, self.supervision.edge_index[1]])
-        score, hub = self.module(self.genes, graph)
-        losses = nn.functional.binary_cross_entropy_with_logits(score + hub, self.supervision.labels, reduction="none")
-        return (losses * weight).sum() / weight.sum().clamp(min=1)
+    def _loss(self, hidden: Tensor, chosen: Tensor) -> Tensor:
+        """Mean loss of the ``chosen`` pairs, with the ``hidden`` ones taken out of the graph; ``bool (R, G)`` each."""
+        channels = self.module.channels(self.genes, self._graph_without(hidden))
+        if len(self._blocks) == 1:
+            total = self._summed_loss(channels, self._blocks[0], chosen)
+        else:
+            parts = [
+                checkpoint(self._summed_loss, channels, rows, chosen[rows], use_reentrant=False)
+                for rows in self._blocks
+            ]
+            total = torch.stack(parts).sum()
+        return total / chosen.sum().clamp(min=1)
 
-    def _predict(self, graph: RelationalGraph | None) -> Tensor:
-        score, hub = self.module(self.genes, graph)
+    def _summed_loss(self, channels: LinkChannels, rows: slice, chosen: Tensor) -> Tensor:
+        score, hub = self.module.logits(channels, self.genes, rows)
+        logit = score + hub
+        labels = self.supervision.labels[rows].to(logit)
+        losses = nn.functional.binary_cross_entropy_with_logits(logit, labels, reduction="none")
+        return (losses * chosen).sum()
+
+    def _predict(self) -> Tensor:
+        """Logits ``(V,)`` of the validation pairs."""
+        channels = self.module.channels(self.genes, self.supervision.graph)
         row, gene = self.supervision.validation
-        return score[row, gene] + hub[row, gene]
+        found = torch.empty(len(row), device=row.device)
+        for rows, at in zip(self._blocks, self._validation_of, strict=True):
+            if len(at):
+                score, hub = self.module.logits(channels, self.genes, rows)
+                place = row[at] - rows.start, gene[at]
+                found[at] = score[place] + hub[place]
+        return found
 
     def _draw(self, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Pairs hidden from this epoch's graph (bool), and the weight of every pair in this epoch's loss."""
+        """Pairs hidden from this epoch's graph, and pairs that this epoch learns from; ``bool (R, G)`` each."""
         config, mask, labels = self.module.config, self.supervision.mask, self.supervision.labels
         if config.use_gnn:
             hidden = torch.rand(mask.shape, generator=draws, device=mask.device) < config.hidden_edges
-            weight = mask * hidden
+            chosen = mask & hidden
         else:
-            hidden, weight = torch.zeros_like(mask, dtype=torch.bool), mask
+            hidden, chosen = torch.zeros_like(mask), mask
         if config.negatives == "hard":
             # Per regulator as many non-edges as edges are learned from, those with the smallest random keys.
-            n_edges = (weight * labels).sum(1, keepdim=True)
             keys = torch.rand(mask.shape, generator=draws, device=mask.device)
-            keys = torch.where((weight > 0) & (labels == 0), keys, torch.inf)
-            rank = keys.argsort(dim=1).argsort(dim=1)
-            weight = weight * ((labels > 0) | (rank < n_edges))
-        return hidden, weight
+            keys.masked_fill_(~chosen | labels, torch.inf)
+            n_edges = (chosen & labels).sum(1, keepdim=True)
+            few = torch.cat([keys[rows].argsort(dim=1).argsort(dim=1) < n_edges[rows] for rows in self._blocks])
+            chosen = chosen & (labels | few)
+        return hidden, chosen
 
-    def _graph(self, visible: Tensor) -> RelationalGraph | None:
-        if not self.module.config.use_gnn:
-            return None
-        supervision = self.supervision
-        return RelationalGraph.from_edges(
-            supervision.edge_index[:, visible], supervision.sign[visible], self.genes.node_type
-        )
+    def _graph_without(self, hidden: Tensor) -> RelationalGraph | PairGraph | None:
+        graph = self.supervision.graph
+        return None if graph is None else graph.without(hidden)

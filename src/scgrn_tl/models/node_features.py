@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import eigh
+from scipy.linalg.blas import dsyrk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["GeneFeatures", "gene_features", "gene_moments"]
 
@@ -14,16 +19,23 @@ GeneFeatures = Literal["pca", "expression"]
 MAX_CELLS = 2048
 """Beyond as many cells, ``"expression"`` is reduced to :data:`MAX_COMPONENTS` components."""
 MAX_COMPONENTS = 512
+GRAM_GENES = 4096
+"""Up to as many genes, components of sparse expression come from the genes' covariance, which is exact."""
+
+_BLOCK_CELLS = 1024
+_BLOCK_ENTRIES = 2**22
 
 
 def gene_moments(expression: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, population standard deviation and share of non-zero cells of each gene of a genes × cells matrix."""
     n_cells = expression.shape[1]
     if sparse.issparse(expression):
-        values = sparse.csr_array(expression, dtype=np.float64)
-        mean = values.mean(axis=1)
-        std = np.sqrt(np.maximum(values.power(2).mean(axis=1) - mean**2, 0))
-        return mean, std, values.astype(bool).sum(axis=1) / n_cells
+        sums = np.zeros((3, expression.shape[0]))
+        for gene, values in _cell_blocks(expression):
+            for row, of_value in zip(sums, (values, values**2, values != 0), strict=True):
+                row += np.bincount(gene, weights=of_value, minlength=len(row))
+        mean, mean_square, detected = sums / n_cells
+        return mean, np.sqrt(np.maximum(mean_square - mean**2, 0)), detected
     mean = expression.mean(axis=1, dtype=np.float64)
     std = expression.std(axis=1, dtype=np.float64)
     return mean, std, np.count_nonzero(expression, axis=1) / n_cells
@@ -72,12 +84,40 @@ def _components(expression: Any, scale: np.ndarray, n_components: int, seed: int
     n_components = min(n_components, n_genes - 1, n_cells - 1)
     if n_components < 1 or not scale.any():
         return np.zeros((n_genes, 1), dtype=np.float32)
-    if sparse.issparse(expression):
-        scaled = (sparse.diags_array(scale) @ expression).T.tocsr()  # cells × genes
+    if sparse.issparse(expression) and n_genes <= GRAM_GENES and n_cells > 2 * n_genes:
+        loadings = _gram_loadings(expression, scale, n_components)
     else:
-        scaled = (np.asarray(expression, dtype=np.float64) * scale[:, None]).T
-    pca = PCA(n_components, svd_solver="arpack", random_state=seed % 2**32).fit(scaled)
-    loadings = pca.components_.T * pca.singular_values_
+        if sparse.issparse(expression):
+            by_cell = expression.tocsc()
+            values = by_cell.data * scale[by_cell.indices]
+            scaled = sparse.csc_array((values, by_cell.indices, by_cell.indptr), shape=by_cell.shape).T  # cells × genes
+        else:
+            scaled = (np.asarray(expression, dtype=np.float64) * scale[:, None]).T
+        pca = PCA(n_components, svd_solver="arpack", random_state=seed % 2**32).fit(scaled)
+        loadings = pca.components_.T * pca.singular_values_
     signs = np.sign(loadings[np.abs(loadings).argmax(0), np.arange(loadings.shape[1])])
     spread = float(loadings.std())
     return (loadings * signs / (spread if spread > 0 else 1.0)).astype(np.float32)
+
+
+def _gram_loadings(expression: Any, scale: np.ndarray, n_components: int) -> np.ndarray:
+    """The same loadings from the genes' covariance ``(G, G)``, summed over blocks of cells."""
+    n_genes, n_cells = expression.shape
+    by_cell = expression.tocsc()
+    gram, total = np.zeros((n_genes, n_genes), order="F"), np.zeros(n_genes)
+    for start in range(0, n_cells, _BLOCK_CELLS):
+        block = by_cell[:, start : start + _BLOCK_CELLS].toarray() * scale[:, None]  # (G, b)
+        total += block.sum(axis=1)
+        gram = dsyrk(1.0, block, beta=1.0, c=gram, overwrite_c=True)  # its upper triangle
+    gram -= np.outer(total, total) / n_cells
+    values, vectors = eigh(gram, lower=False, subset_by_index=(n_genes - n_components, n_genes - 1))
+    loadings: np.ndarray = (vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1]
+    return loadings
+
+
+def _cell_blocks(expression: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Gene index and value ``float64`` of the stored entries of a sparse matrix genes × cells, block by block."""
+    by_cell = expression.tocsc()
+    for start in range(0, by_cell.nnz, _BLOCK_ENTRIES):
+        block = slice(start, start + _BLOCK_ENTRIES)
+        yield by_cell.indices[block], by_cell.data[block].astype(np.float64)

@@ -3,56 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import softmax
 
 from scgrn_tl.core.errors import ArgumentError
 
-__all__ = ["N_RELATIONS", "PriorGNN", "PriorGNNLayer", "RelationalGraph"]
+from .pair_attention import NodeStates, PairGraph, attend_pairs
+from .prior_graph import N_NODE_TYPES, N_RELATIONS, RelationalGraph
+from .seeding import Dropout
 
-_ACTIVATES, _REPRESSES, _REGULATES = 0, 1, 2
-_INVERSE = 3  # added to a relation, its inverse: target → regulator
-_SELF_LOOP = 6
-N_RELATIONS = 7
-N_NODE_TYPES = 2
-"""Target (0) and regulator (1)."""
+__all__ = ["PriorGNN", "PriorGNNLayer"]
 
-
-@dataclass(frozen=True, eq=False)
-class RelationalGraph:
-    """Edges as the GNN walks them: each regulation, its inverse, and a self loop per gene.
-
-    Attributes
-    ----------
-    edge_index
-        ``int64[2, E']``, source and target gene of every message.
-    relation
-        ``int64[E']``: activates, represses, regulates (sign unknown), the three inverses, self loop.
-    node_type
-        ``int64[G]``: 1 for a regulator, 0 for any other gene.
-    """
-
-    edge_index: Tensor
-    relation: Tensor
-    node_type: Tensor
-
-    @classmethod
-    def from_edges(cls, edge_index: Tensor, sign: Tensor, node_type: Tensor) -> RelationalGraph:
-        """Build from directed edges ``int64[2, E]`` with ``sign`` in −1, 0, 1."""
-        n_genes = len(node_type)
-        forward = torch.full_like(sign, _REGULATES, dtype=torch.int64)
-        forward[sign > 0] = _ACTIVATES
-        forward[sign < 0] = _REPRESSES
-        loops = torch.arange(n_genes, device=edge_index.device)
-        return cls(
-            edge_index=torch.cat([edge_index, edge_index.flip(0), torch.stack([loops, loops])], dim=1),
-            relation=torch.cat([forward, forward + _INVERSE, torch.full_like(loops, _SELF_LOOP)]),
-            node_type=node_type,
-        )
+_EDGES_AT_ONCE = 2**17
+"""Messages whose vectors are held at a time; of more, they are computed anew in the backward pass."""
 
 
 class PriorGNNLayer(MessagePassing):
@@ -114,23 +81,94 @@ class PriorGNNLayer(MessagePassing):
         table: Tensor = self.relation_mlp(torch.cat(one_hot, dim=1).to(self.message_type.weight.dtype))
         return table
 
-    def forward(self, v: Tensor, graph: RelationalGraph) -> Tensor:
+    def forward(self, v: Tensor, graph: RelationalGraph | PairGraph) -> Tensor:
         """New node states ``(G, out_width)`` of ``v (G, in_width)``."""
-        source_type, target_type = graph.node_type[graph.edge_index]
-        combination = (graph.relation * N_NODE_TYPES + source_type) * N_NODE_TYPES + target_type  # (E',)
-        table = self.relation_table()
-        aggregated = self.propagate(
-            graph.edge_index,
-            m=self.message_state(v) + self.message_type(graph.node_type),  # (G, D)
-            q=self.query_state(v) + self.query_type(graph.node_type),  # (G, D)
-            k=self.key_state(v) + self.key_type(graph.node_type),  # (G, D)
-            message_table=self.message_relation(table),  # (28, D)
-            key_table=self.key_relation(table),  # (28, D)
-            combination=combination,
-            size=(len(v), len(v)),
-        )
+        u, table = graph.node_type, self.relation_table()
+        message = self.message_state(v) + self.message_type(u)  # (G, D)
+        query = self.query_state(v) + self.query_type(u)  # (G, D)
+        key = self.key_state(v) + self.key_type(u)  # (G, D)
+        message_table, key_table = self.message_relation(table), self.key_relation(table)  # (28, D)
+        if isinstance(graph, PairGraph):
+            by_head = (self._by_head(part) for part in (message, query, key))
+            tables = (
+                self._by_head(part).view(self.heads, N_RELATIONS, N_NODE_TYPES, N_NODE_TYPES, self.head_width)
+                for part in (message_table, key_table)
+            )
+            aggregated = attend_pairs(NodeStates(*by_head, *tables), graph).transpose(0, 1).reshape(len(v), -1)
+        else:
+            aggregated = self._attend_edges(message, query, key, message_table, key_table, graph)
         updated: Tensor = self.node_mlp(aggregated) + self.residual(v)
         return updated
+
+    def _by_head(self, values: Tensor) -> Tensor:
+        """``(n, D)`` as ``(H, n, d)``."""
+        return values.view(len(values), self.heads, self.head_width).transpose(0, 1)
+
+    def _attend_edges(
+        self,
+        message: Tensor,
+        query: Tensor,
+        key: Tensor,
+        message_table: Tensor,
+        key_table: Tensor,
+        graph: RelationalGraph,
+    ) -> Tensor:
+        """Attention-weighted sum of the messages into every gene, ``(G, D)``, edge by edge."""
+        source_type, target_type = graph.node_type[graph.edge_index]
+        combination = (graph.relation * N_NODE_TYPES + source_type) * N_NODE_TYPES + target_type  # (E',)
+        n_genes, n_edges = len(key), len(combination)
+        if n_edges <= _EDGES_AT_ONCE:
+            parts = (message, query, key, message_table, key_table)
+            return self._attend(graph.edge_index, combination, *parts)
+        # All messages into a gene have to meet, so blocks are of genes, with about as many edges each.
+        target = graph.edge_index[1]
+        order = target.argsort(stable=True)
+        ends = torch.bincount(target, minlength=n_genes).cumsum(0)  # (G,)
+        levels = torch.arange(_EDGES_AT_ONCE, n_edges + _EDGES_AT_ONCE, _EDGES_AT_ONCE, device=ends.device)
+        stops = (torch.searchsorted(ends, levels, right=True)).clamp(min=1).unique().tolist()
+        blocks, start, first = [], 0, 0
+        for stop in [stop for stop in stops if stop < n_genes] + [n_genes]:
+            last = int(ends[stop - 1])
+            chosen = order[first:last]
+            edges = graph.edge_index[:, chosen] - torch.tensor([[0], [start]], device=ends.device)
+            blocks.append(
+                checkpoint(
+                    self._attend,
+                    edges,
+                    combination[chosen],
+                    message,
+                    query,
+                    key[start:stop],
+                    message_table,
+                    key_table,
+                    use_reentrant=False,
+                )
+            )
+            start, first = stop, last
+        return torch.cat(blocks)
+
+    def _attend(
+        self,
+        edge_index: Tensor,
+        combination: Tensor,
+        message: Tensor,
+        query: Tensor,
+        key: Tensor,
+        message_table: Tensor,
+        key_table: Tensor,
+    ) -> Tensor:
+        """One block's sum, ``(len(key), D)``: targets are counted within ``key``."""
+        aggregated: Tensor = self.propagate(
+            edge_index,
+            m=(message, None),
+            q=(query, None),
+            k=(None, key),
+            message_table=message_table,
+            key_table=key_table,
+            combination=combination,
+            size=(len(message), len(key)),
+        )
+        return aggregated
 
     def message(  # noqa: D102  (PyG's hook)
         self,
@@ -177,9 +215,9 @@ class PriorGNN(nn.Module):
             PriorGNNLayer(before, after, heads=heads)
             for before, after in zip((widths[0], *widths[:-1]), widths, strict=True)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
-    def forward(self, features: Tensor, graph: RelationalGraph) -> Tensor:
+    def forward(self, features: Tensor, graph: RelationalGraph | PairGraph) -> Tensor:
         """Node states ``(G, widths[-1])`` of node features ``(G, n_features)``."""
         v = self.input(features)
         for layer in self.layers:

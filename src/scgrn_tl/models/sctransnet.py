@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from scgrn_tl.core.errors import ArgumentError
 
-from .link_scorer import Decoder, LinkLogits, LinkScorer
-from .prior_gnn import PriorGNN, RelationalGraph
+from .link_scorer import Decoder, LinkChannels, LinkLogits, LinkScorer
+from .prior_gnn import PriorGNN
 
 if TYPE_CHECKING:
     from .node_features import GeneFeatures
+    from .pair_attention import PairGraph
+    from .prior_graph import RelationalGraph
 
 __all__ = ["GeneInputs", "ScTransNetConfig", "ScTransNetModule"]
 
@@ -179,8 +181,12 @@ class ScTransNetModule(nn.Module):
         )
         self.base = nn.Parameter(torch.tensor(float(base)))
 
-    def forward(self, genes: GeneInputs, graph: RelationalGraph | None) -> LinkLogits:
+    def forward(self, genes: GeneInputs, graph: RelationalGraph | PairGraph | None) -> LinkLogits:
         """Score and hub part ``(R, G)`` of every pair; their sum is the logit."""
+        return self.logits(self.channels(genes, graph), genes, slice(0, len(genes.regulators)))
+
+    def channels(self, genes: GeneInputs, graph: RelationalGraph | PairGraph | None) -> LinkChannels:
+        """What :meth:`logits` scores pairs from, of all genes."""
         parts = []
         if genes.embedding is not None:
             parts.append(genes.embedding)
@@ -189,6 +195,10 @@ class ScTransNetModule(nn.Module):
                 msg = "A model with a GNN needs the graph."
                 raise ArgumentError(msg)
             parts.append(self.gnn(genes.features, graph))
-        score, hub = self.scorer(torch.cat(parts, dim=1), genes.regulators)
-        hub = hub + self.base + genes.regulator_rate.unsqueeze(1) + genes.target_rate.unsqueeze(0)
+        return self.scorer.channels(torch.cat(parts, dim=1), genes.regulators)
+
+    def logits(self, channels: LinkChannels, genes: GeneInputs, rows: slice) -> LinkLogits:
+        """Score and hub part ``(n, G)`` of the pairs of some of the regulators, by place among them."""
+        score, hub = self.scorer.logits(channels, rows)
+        hub = hub + self.base + genes.regulator_rate[rows].unsqueeze(1) + genes.target_rate.unsqueeze(0)
         return LinkLogits(score, hub)

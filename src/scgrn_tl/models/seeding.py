@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["seeded_rng"]
+__all__ = ["Dropout", "dropout_generator", "seeded_rng", "use_generator"]
 
 
 @contextmanager
@@ -54,3 +55,40 @@ def seeded_rng(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
             yield
         finally:
             torch.mps.set_rng_state(mps_before)
+
+
+class Dropout(nn.Dropout):
+    """Dropout that can draw from a generator of its own, so that models can train side by side.
+
+    A generator in the state of torch's global one draws the same masks on the CPU.
+    """
+
+    generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` with a share ``p`` of its entries dropped in training, the others scaled up."""
+        if self.generator is None or not self.training or self.p == 0:
+            return super().forward(x)
+        kept = torch.empty_like(x).bernoulli_(1 - self.p, generator=self.generator)
+        return x * kept.div_(1 - self.p)
+
+
+def dropout_generator(seed: int, device: str | torch.device) -> torch.Generator:
+    """A generator for :class:`Dropout`: on the CPU it goes on where torch's global state is, else from ``seed``."""
+    generator = torch.Generator(device=device)
+    if torch.device(device).type == "cpu":
+        return generator.set_state(torch.get_rng_state())
+    return generator.manual_seed(seed)
+
+
+@contextmanager
+def use_generator(module: nn.Module, generator: torch.Generator | None) -> Iterator[None]:
+    """Inside the block, every :class:`Dropout` of a module draws from ``generator``."""
+    layers = [layer for layer in module.modules() if isinstance(layer, Dropout)]
+    for layer in layers:
+        layer.generator = generator
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.generator = None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SMALL_WORK", "threads_for"]
 
-SMALL_WORK = 2**17
+SMALL_WORK = 2**18
 """Values of the largest activation up to which a second thread gains next to nothing."""
 
 

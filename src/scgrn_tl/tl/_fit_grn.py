@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
     from scgrn_tl.core import GRNScores, GRNTask, RNGLike
+    from scgrn_tl.core.calibration import PlattScaling
     from scgrn_tl.methods import Method
 
 __all__ = ["fit_grn"]
@@ -193,7 +194,6 @@ def fit_grn(
     known = network.restrict_to(np.concatenate([split.train.positives, split.validation.positives]))
     scores = entry.run(task, n_models=n_models, **params)
     calibration, fitted_on = calibrate(scores, task)
-    probability = calibration(scores.matrix)
     slots = network_slots(
         scores,
         n_genes=len(genes),
@@ -221,7 +221,7 @@ def fit_grn(
         },
         values="probability",
         directed=entry.directed,
-        metrics=_metrics_table(entry.name, scores, probability, split, task),
+        metrics=_metrics_table(entry.name, scores, calibration, split, task),
         calibration={"slope": calibration.slope, "intercept": calibration.intercept, "fitted_on": fitted_on},
         history=dict(scores.history),
         **({"best_epoch": scores.details["best_epoch"]} if "best_epoch" in scores.details else {}),
@@ -257,11 +257,11 @@ def _gene_embedding(adata: AnnData, use_rep: str, *, layer: str | None, device: 
 
 
 def _metrics_table(
-    name: str, scores: GRNScores, probability: np.ndarray, split: EdgeSplit, task: GRNTask
+    name: str, scores: GRNScores, calibration: PlattScaling, split: EdgeSplit, task: GRNTask
 ) -> pd.DataFrame | None:
     """A row per part and per method (this one, the hub floor), of all parts that have edges and non-edges, if any."""
     from scgrn_tl import methods
-    from scgrn_tl.core.metrics import evaluate
+    from scgrn_tl.core.metrics import edge_metrics
 
     rows: list[dict[str, Any]] = []
     floor = scores if name == "hub_floor" else methods.get("hub_floor").run(task)
@@ -269,7 +269,10 @@ def _metrics_table(
         labeled: LabeledPairs = getattr(split, part)
         if not labeled.labels.any() or labeled.labels.all():
             continue
-        rows.append({"method": name, "part": part} | evaluate(scores, labeled, probability=probability).to_dict())
+        labels, regulators, at_pairs = labeled.labels, labeled.pairs[:, 0], scores.at(labeled.pairs)
+        metrics = edge_metrics(labels, at_pairs, regulators, probability=calibration(at_pairs))
+        rows.append({"method": name, "part": part} | metrics)
         if name != "hub_floor":
-            rows.append({"method": "hub_floor", "part": part} | evaluate(floor, labeled).to_dict())
+            metrics = edge_metrics(labels, floor.at(labeled.pairs), regulators)
+            rows.append({"method": "hub_floor", "part": part} | metrics)
     return pd.DataFrame(rows) if rows else None

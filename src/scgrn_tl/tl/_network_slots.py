@@ -58,28 +58,38 @@ def network_slots(
     n_regulators = len(scores.regulators)
     kept = np.ones(scores.matrix.shape, dtype=bool) if value is not None else scores.matrix != 0
     kept[np.arange(n_regulators), scores.regulators] = False
-    if kept.sum() > max_edges:
-        ranked = np.where(kept, scores.matrix, -np.inf).ravel()
-        best = np.argpartition(ranked, -max_edges)[-max_edges:]
+    if (n_scored := int(kept.sum())) > max_edges:
+        _keep_highest(scores.matrix, kept, max_edges)
         LOGGER.warning(
-            "Of %s scored pairs the %s likeliest are stored (`max_edges`).", f"{kept.sum():,}", f"{max_edges:,}"
+            "Of %s scored pairs the %s likeliest are stored (`max_edges`).", f"{n_scored:,}", f"{max_edges:,}"
         )
-        kept[...] = False
-        kept.flat[best] = True
-    row, column = np.nonzero(kept)
+    n_kept = np.zeros(n_genes, dtype=np.int64)
+    n_kept[scores.regulators] = kept.sum(axis=1)
+    starts = np.concatenate([[0], n_kept.cumsum()])
+    columns = np.nonzero(kept)[1]
 
     def network(values: np.ndarray) -> sparse.csr_matrix:
-        regulator = scores.regulators[row]
-        return sparse.csr_matrix((values[kept].astype(np.float32), (regulator, column)), shape=(n_genes, n_genes))
+        return sparse.csr_matrix((values.astype(np.float32, copy=False), columns, starts), shape=(n_genes, n_genes))
 
     # An earlier run under this key may have left slots that this one does not write.
     slots = Slots(dropped={("varp", f"{key}_{name}") for name in _BESIDE})
-    slots.varp[key] = network(scores.matrix if value is None else value(scores.matrix))
+    score = scores.matrix[kept]
+    slots.varp[key] = network(score if value is None else value(score))
     if scores.hub is not None:
-        slots.varp[f"{key}_specificity"] = network(slope * (scores.matrix - scores.hub))
+        slots.varp[f"{key}_specificity"] = network(slope * (score - scores.hub[kept]))
     if scores.std is not None:
-        slots.varp[f"{key}_std"] = network(slope * scores.std)
+        slots.varp[f"{key}_std"] = network(slope * scores.std[kept])
     is_regulator = np.zeros(n_genes, dtype=bool)
     is_regulator[scores.regulators] = True
     slots.var[f"{key}_is_tf"] = is_regulator
     return slots
+
+
+def _keep_highest(matrix: np.ndarray, kept: np.ndarray, number: int) -> None:
+    """Of the pairs ``kept (R, G)``, keep those of the highest score; among the lowest that tie, the first."""
+    scores = matrix[kept]
+    least = np.partition(scores, len(scores) - number)[len(scores) - number]
+    tied = np.flatnonzero(scores == least)[number - int((scores > least).sum()) :]
+    stays = scores >= least
+    stays[tied] = False
+    kept[kept] = stays
