@@ -130,6 +130,10 @@ def test_info(capsys, monkeypatch, tmp_path):
         (["methods", "--method", "genlink"], "Did you mean 'genelink'"),
         (["embed", "{}/cells.h5ad", "--weights", "{}/none.pth", "--out", "{}/o.h5ad"], "--weights {}/none.pth is"),
         (["embed", "{}/broken.h5ad", "--out", "{}/o.h5ad"], ""),
+        (["embed", "{}/none.h5ad", "--out", "{}/o.h5ad"], "none.h5ad' is not there"),
+        (["embed", "{}/cells.h5ad", "--out", "{}/o.zarr"], "--out has to end in .h5ad"),
+        (["embed", "{}/cells.h5ad", "--out", "{}/o.h5ad", "--layer", "x", "--weights", "fit"], "Did not find layers"),
+        (["embed", "{}/cells.h5ad", "--out", "{}/o.h5ad", "--groupby", "x", "--weights", "fit"], "(--groupby)"),
     ],
 )
 def test_an_error_is_one_line_and_status_2(files, capsys, arguments, message):
@@ -185,16 +189,99 @@ def test_fit(files, capsys):
     np.testing.assert_array_equal(again.varp["grn"].toarray(), adata.varp["net"].toarray())
 
 
-def test_embed(files, capsys, monkeypatch):
-    def embed(adata, *, weights, layer, n_cells, device, rng, key_added):
-        assert (weights, layer, n_cells, device, rng) == ("fit", "counts", 20, "cpu", 3)
-        adata.varm[key_added] = np.ones((adata.n_vars, 5), np.float32)
+@pytest.fixture
+def encoder(files):
+    """A small encoder of the simulated genes, in a folder."""
+    import torch
 
+    from scgrn_tl.core import GeneVocabulary
+    from scgrn_tl.models import ScBERT, ScBERTConfig
+
+    genes = ad.read_h5ad(files / "cells.h5ad").var_names
+    model = ScBERT(ScBERTConfig(n_genes=len(genes), dim=8, depth=1, heads=2, dim_head=4))
+    model.initialize(torch.Generator().manual_seed(0)).save(files / "encoder", GeneVocabulary(genes))
+    return files / "encoder"
+
+
+def test_embed_hands_its_flags_on(files, capsys, monkeypatch):
+    def embed(adata, **given):
+        assert given == {
+            "weights": "fit", "layer": "counts", "groupby": "type", "n_cells": 20, "batch_size": 4, "device": "cpu",
+            "store_attention": False, "attention_to": None, "hidden_to": str(files / "hidden"), "rng": 3,
+            "resume_from": str(files / "resume"), "key_added": "z",
+        }  # fmt: skip
+        assert "type" in adata.obs
+        adata.varm["z"] = np.ones((adata.n_vars, 5), np.float32)
+        adata.uns["z"] = {"version": "1"}
+        adata.obs["z_pooled"] = True
+
+    adata = ad.read_h5ad(files / "cells.h5ad")
+    adata.layers["counts"] = adata.X
+    adata.obs["type"] = "B"
+    adata.write_h5ad(files / "cells.h5ad")
     monkeypatch.setattr(sg.tl, "scbert_embed", embed)
-    arguments = ["--weights", "fit", "--layer", "counts", "--n-cells", 20, "--device", "cpu", "--seed", 3, "--key", "z"]
+    arguments = [
+        "--weights", "fit", "--layer", "counts", "--n-cells", 20, "--device", "cpu", "--seed", 3, "--key", "z",
+        "--groupby", "type", "--batch-size", 4, "--no-attention", "--hidden-to", files / "hidden",
+        "--resume-from", files / "resume",
+    ]  # fmt: skip
     assert run("embed", files / "cells.h5ad", "--out", files / "o.h5ad", *arguments) == 0
     assert "(40 × 5) in .varm['z']" in capsys.readouterr().out
     assert ad.read_h5ad(files / "o.h5ad").varm["z"].shape == (40, 5)
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_embed_copies_the_file_and_adds_to_it(files, encoder, suffix):
+    adata = ad.read_h5ad(files / "cells.h5ad")
+    adata.obs["type"] = pd.Categorical(["a", "b"] * 30)
+    adata.obsm["X_pca"] = np.ones((60, 2))
+    adata.layers["raw"] = np.round(3 * adata.X.toarray())
+    source = files / f"source.{suffix}"
+    getattr(adata, f"write_{suffix}")(source)
+    read = ad.read_h5ad if suffix == "h5ad" else ad.read_zarr
+    expected = sg.tl.scbert_embed(adata, weights=encoder, groupby="type", rng=0, copy=True)
+    arguments = ("embed", source, "--weights", encoder)
+
+    assert run(*arguments, "--out", files / f"o.{suffix}", "--groupby", "type") == 0
+    written = read(files / f"o.{suffix}")
+    assert set(written.varm) == {"scbert", "scbert_mean", "scbert_a", "scbert_b"}
+    for slot, keys in (("varm", written.varm), ("obsm", written.obsm)):
+        for key in keys:
+            np.testing.assert_array_equal(getattr(written, slot)[key], getattr(expected, slot)[key])
+    pd.testing.assert_frame_equal(written.obs, expected.obs)
+    pd.testing.assert_frame_equal(written.var, expected.var)
+    np.testing.assert_array_equal(written.X.toarray(), adata.X.toarray())
+    assert set(written.uns) == set(expected.uns)
+    assert "attention_to" not in written.uns["scbert"]["params"]
+
+    # once more, onto the file itself; what no longer holds goes
+    own = files / f"o.{suffix}"
+    assert run("embed", own, "--weights", encoder, "--out", own, "--no-attention", "--layer", "raw") == 0
+    again = read(own)
+    sg.tl.scbert_embed(adata, weights=encoder, layer="raw", rng=0)
+    np.testing.assert_array_equal(again.varm["scbert"], adata.varm["scbert"])
+    assert set(again.varm) == {"scbert", "scbert_mean"}
+    assert list(again.obsm) == ["X_pca"]
+    assert list(again.obs) == list(adata.obs)
+    left = sorted(path.name for path in files.iterdir())
+    assert left == sorted(["cells.h5ad", "encoder", "net.csv", f"o.{suffix}", f"source.{suffix}"])
+
+
+def test_embed_leaves_an_earlier_output_where_it_fails(files, encoder, monkeypatch, capsys):
+    from scgrn_tl.cli import _embed
+
+    (files / "o.h5ad").write_bytes(b"from before")
+    before = sorted(files.iterdir())
+
+    def full(*_args):
+        msg = "No space left on device"
+        raise OSError(msg)
+
+    monkeypatch.setattr(_embed, "copy_with_results", full)
+    assert run("embed", files / "cells.h5ad", "--weights", encoder, "--out", files / "o.h5ad") == 2
+    assert "No space left" in capsys.readouterr().err
+    assert (files / "o.h5ad").read_bytes() == b"from before"
+    assert sorted(files.iterdir()) == before
 
 
 def test_fit_embeds_first_with_the_weights_given(files, monkeypatch):

@@ -1,4 +1,4 @@
-"""The commands that are a call or two: embed, fit, infer, fetch, info."""
+"""The commands that are a call or two: fit, infer, fetch, info."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-__all__ = ["CELL_TYPES", "run_embed", "run_fetch", "run_fit", "run_infer", "run_info"]
+__all__ = ["CELL_TYPES", "run_fetch", "run_fit", "run_infer", "run_info"]
 
 CELL_TYPES = ("hESC", "hHEP", "mDC", "mESC", "mHSC-E", "mHSC-GM", "mHSC-L")
 _PACKAGES = (
@@ -27,24 +27,6 @@ _PACKAGES = (
     "performer-pytorch",
 )  # fmt: skip
 _EDGE_FILE = re.compile(r".+\.(?:(?:csv|tsv)(?:\.(?:gz|bz2|xz|zst))?|graphml|parquet)", re.IGNORECASE)
-
-
-def run_embed(arguments: argparse.Namespace) -> None:
-    _check_out(arguments.out)
-    adata = _read(arguments.input)
-    with replaced_when_complete(arguments.out) as beside:
-        sg.tl.scbert_embed(
-            adata,
-            weights=arguments.weights,
-            layer=arguments.layer,
-            n_cells=arguments.n_cells,
-            device=arguments.device,
-            rng=arguments.seed,
-            key_added=arguments.key,
-        )
-        adata.write_h5ad(beside)
-    shape = " × ".join(f"{size:,}" for size in adata.varm[arguments.key].shape)
-    print(f"Wrote {arguments.out}: gene embeddings ({shape}) in .varm[{arguments.key!r}]")
 
 
 def run_fit(arguments: argparse.Namespace) -> None:

@@ -22,8 +22,9 @@ _FLAGS = {
 } | {
     name: f"--{name.replace('_', '-')}"
     for name in (
-        "device", "epochs", "layer", "min_probability", "n_cells", "n_models", "out", "prior", "pseudotime", "seeds",
-        "splits", "tf_names", "timeout", "top_n", "use_rep", "weights",
+        "batch_size", "device", "epochs", "groupby", "hidden_to", "layer", "min_probability", "n_cells", "n_models",
+        "out", "prior", "pseudotime", "resume_from", "seeds", "splits", "tf_names", "timeout", "top_n",
+        "use_rep", "weights",
     )
 }  # fmt: skip
 _PYTHON_ALONE = (

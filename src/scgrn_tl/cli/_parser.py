@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import scgrn_tl as sg
 
 from ._bench import run_bench
-from ._commands import CELL_TYPES, run_embed, run_fetch, run_fit, run_infer, run_info
+from ._commands import CELL_TYPES, run_fetch, run_fit, run_infer, run_info
 from ._demo import run_demo
+from ._embed import run_embed
 from ._methods import run_methods
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ examples:
   scgrn-tl demo                                     simulated data, a minute, nothing to download
   scgrn-tl demo --dataset hHEP --sample 1 --out hhep
   scgrn-tl embed cells.h5ad --out embedded.h5ad --weights panglao
+  torchrun --nproc-per-node 4 -m scgrn_tl embed atlas.h5ad --out embedded.h5ad --resume-from run
   scgrn-tl fit embedded.h5ad --prior net.csv --out network.h5ad --edges edges.csv
   scgrn-tl infer cells.h5ad --method genie3 --tf-names tfs.txt --out network.h5ad
   scgrn-tl bench --datasets hHEP500,mDC500 --methods sctransnet,genelink --splits given,tf --out report
@@ -83,7 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
         return made
 
     _demo(command("demo", run_demo, "fit and judge a network on simulated or benchmark data", device, seed))
-    _embed(command("embed", run_embed, "embed the genes of an .h5ad file with scBERT", device, seed))
+    _embed(command("embed", run_embed, "embed the genes of an .h5ad file or .zarr folder with scBERT", device, seed))
     _fit(command("fit", run_fit, "infer a network from an .h5ad file and a prior network", device, seed))
     _infer(command("infer", run_infer, "infer a network from an .h5ad file without a prior", device, seed))
     _bench(command("bench", run_bench, "run many methods on benchmark data and write a report"))
@@ -117,11 +119,18 @@ def _demo(demo: argparse.ArgumentParser) -> None:
 
 
 def _embed(embed: argparse.ArgumentParser) -> None:
-    embed.add_argument("input", metavar="IN.h5ad")
-    embed.add_argument("--out", required=True, metavar="OUT.h5ad")
+    embed.add_argument("input", metavar="IN.h5ad", help="or IN.zarr; its matrices are read in blocks")
+    embed.add_argument("--out", required=True, metavar="OUT.h5ad", help="a copy of the input with the results in it")
     embed.add_argument("--weights", default="panglao", metavar="W", help="panglao (default), fit or a path")
     embed.add_argument("--layer", metavar="NAME", help="layer with expression (default X)")
+    embed.add_argument("--groupby", metavar="COLUMN", help="column of .obs, whose groups are also pooled by themselves")
     embed.add_argument("--n-cells", type=_COUNT, metavar="N", help="use a random sample of so many cells")
+    embed.add_argument("--batch-size", type=_COUNT, metavar="N", help="cells in a batch (default: by memory)")
+    embed.add_argument("--no-attention", action="store_true", help="leave out .obsm, cells × genes of attention")
+    embed.add_argument("--hidden-to", metavar="FOLDER", help="also keep every cell's embeddings, in a zarr store")
+    embed.add_argument(
+        "--resume-from", metavar="FOLDER", help="keep the state of the run there, and continue from it after a kill"
+    )
     embed.add_argument("--key", type=_KEY, default="scbert", metavar="NAME", help="key of the result (default scbert)")
 
 

@@ -12,13 +12,15 @@ from .errors import (
     MissingDependencyError,
     MissingKeyError,
     PriorError,
+    ProcessError,
     ScgrnError,
     SplitError,
     WeightsError,
     WeightsUnavailableError,
 )
 from .genes import GeneAlignment, GeneVocabulary, check_unique_genes
-from .matrix import ExpressionSummary, expression_matrix, iter_cells, summarize_expression, to_dense
+from .matrix import ExpressionSummary, by_rows, expression_matrix, iter_cells, summarize_expression, to_dense
+from .memory import available_memory, peak_memory
 from .network import PriorNetwork
 from .parallel import parallel_map
 from .random import RNGLike, spawn_seeds
@@ -47,12 +49,15 @@ __all__ = [
     "PlattScaling",
     "PriorError",
     "PriorNetwork",
+    "ProcessError",
     "RNGLike",
     "ScgrnError",
     "SplitError",
     "SplitKind",
     "WeightsError",
     "WeightsUnavailableError",
+    "available_memory",
+    "by_rows",
     "check_unique_genes",
     "expression_matrix",
     "gene_indices",
@@ -63,6 +68,7 @@ __all__ = [
     "needs_normalization",
     "open_anndata",
     "parallel_map",
+    "peak_memory",
     "read_embedding",
     "read_pseudotime",
     "resolve_device",

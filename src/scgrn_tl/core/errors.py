@@ -14,6 +14,7 @@ __all__ = [
     "MissingDependencyError",
     "MissingKeyError",
     "PriorError",
+    "ProcessError",
     "ScgrnError",
     "SplitError",
     "WeightsError",
@@ -66,6 +67,10 @@ class WeightsError(ScgrnError, ValueError):
 
 class WeightsUnavailableError(WeightsError, FileNotFoundError):
     """Weights are neither here nor to be had."""
+
+
+class ProcessError(ScgrnError, RuntimeError):
+    """One of the processes that share a run has failed, or cannot be reached."""
 
 
 class DownloadError(ScgrnError, OSError):

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from .errors import ExpressionError, MissingKeyError
+from .row_store import RowStore, column_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from anndata import AnnData
 
-__all__ = ["ExpressionSummary", "expression_matrix", "iter_cells", "summarize_expression", "to_dense"]
+__all__ = ["ExpressionSummary", "by_rows", "expression_matrix", "iter_cells", "summarize_expression", "to_dense"]
 
-BLOCK_VALUES = 2**24
-"""Values of a block read at a time where the caller names no size: 128 MiB as float64."""
+BLOCK_VALUES = 2**21
+"""Values of a block read at a time where the caller names no size: 16 MiB as float64."""
+CHUNK_VALUES = 2**26
+"""Values of a row of stored chunks up to which the chunks are read whole, each once."""
 
 
 def expression_matrix(adata: AnnData, layer: str | None = None) -> Any:
@@ -57,15 +61,62 @@ def to_dense(block: Any, dtype: Any = np.float32) -> np.ndarray:
     return np.array(block, dtype=dtype, order="C", subok=False)
 
 
-def _by_rows(matrix: Any) -> Any:
-    """``matrix`` in a form whose rows are cheap to slice. An in-memory CSC matrix is converted once."""
-    if sparse.issparse(matrix) and matrix.format != "csr":
-        return matrix.tocsr()
+def by_rows(matrix: Any) -> Any:
+    """``matrix`` in a form whose rows are cheap to read in order. Call it once, then walk over the rows often.
+
+    A CSC matrix in memory is converted. Of one in a file, and of a dask array whose chunks are of columns, the rows are
+    written to temporary files, which go when the object does; see :class:`RowStore`. Anything else is given back.
+    """
+    if sparse.issparse(matrix):
+        return matrix if matrix.format == "csr" else matrix.tocsr()
+    tall = hasattr(matrix, "compute") and len(matrix.chunks[1]) > 1 and not _fits(max(matrix.chunks[0]), matrix)
+    if tall or getattr(matrix, "format", None) == "csc":
+        return RowStore.from_columns(column_blocks(matrix), matrix.shape, matrix.dtype)
     return matrix
 
 
+def _fits(n_rows: int, matrix: Any) -> bool:
+    return n_rows * matrix.shape[1] <= CHUNK_VALUES
+
+
+def _spans(matrix: Any, n_rows: int) -> list[int]:
+    """Bounds of the rows to read together: about ``n_rows``, but whole chunks where the matrix is stored in chunks."""
+    chunks: Any = getattr(matrix, "chunks", None)
+    if hasattr(matrix, "compute"):
+        ends = np.cumsum(chunks[0])
+    elif chunks and n_rows % chunks[0] and _fits(chunks[0], matrix):
+        ends = np.append(np.arange(chunks[0], matrix.shape[0], chunks[0]), matrix.shape[0])
+    else:
+        return [*range(0, matrix.shape[0], n_rows), matrix.shape[0]]
+    bounds = [0]
+    for end in ends.tolist():
+        if end - bounds[-1] >= n_rows or end == matrix.shape[0]:
+            bounds.append(end)
+    return bounds
+
+
+def _read_spans(matrix: Any, n_rows: int, rows: slice, cells: np.ndarray | None = None) -> Iterator[tuple[int, Any]]:
+    """First row and rows of one span after another, in memory; spans without any of ``cells`` (ascending) are left out.
+
+    ``rows`` has no step; spans begin and end with it.
+    """
+    first, last, _ = rows.indices(matrix.shape[0])
+    bounds = _spans(matrix, max(1, n_rows)) if matrix.shape[0] else [0]
+    bounds = [first, *(bound for bound in bounds if first < bound < last), last]
+    for start, stop in pairwise(bounds):
+        if stop == start or (cells is not None and np.searchsorted(cells, start) == np.searchsorted(cells, stop)):
+            continue
+        block = matrix[start:stop]
+        yield start, block.compute() if hasattr(block, "compute") else block
+
+
 def iter_cells(
-    matrix: Any, *, columns: np.ndarray | None = None, batch_size: int = 1024, dtype: Any = np.float32
+    matrix: Any,
+    *,
+    columns: np.ndarray | None = None,
+    batch_size: int = 1024,
+    dtype: Any = np.float32,
+    cells: np.ndarray | None = None,
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Walk over the cells of a matrix in blocks.
 
@@ -73,28 +124,27 @@ def iter_cells(
     ----------
     matrix
         Cells × genes: a dense array, any scipy sparse matrix or array, a backed AnnData's matrix (HDF5 or zarr, dense
-        or sparse), a dask array, or a view of one of these; any numeric dtype.
+        or sparse), a dask array, or a view of one of these; any numeric dtype. To walk more than once, pass what
+        :func:`by_rows` gives.
     columns
         ``int64[T]``, the genes to take, in the order wanted. All of them if ``None``.
     batch_size
-        Cells in a block.
+        Most cells in a block. Stored chunks are read whole, each once, and may end a block early.
     dtype
         Of the blocks.
+    cells
+        Ascending row numbers; what holds none of them may be left out. ``None`` for all rows.
 
     Yields
     ------
     The block's rows as a slice, and a new dense array ``(B, T)``. The matrix itself is never changed.
     """
-    matrix = _by_rows(matrix)
-    for start in range(0, matrix.shape[0], batch_size):
-        rows = slice(start, min(start + batch_size, matrix.shape[0]))
-        block = matrix[rows]
-        if columns is None:
-            yield rows, to_dense(block, dtype)
-        else:
-            if hasattr(block, "compute"):
-                block = block.compute()
-            yield rows, to_dense(block[:, columns], dtype)
+    for start, span in _read_spans(by_rows(matrix), batch_size, slice(None), cells):
+        for first in range(0, span.shape[0], batch_size):
+            block = span[first : first + batch_size]
+            if columns is not None:
+                block = block[:, columns]
+            yield slice(start + first, start + first + block.shape[0]), to_dense(block, dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +172,11 @@ class ExpressionSummary:
 
 
 def summarize_expression(
-    matrix: Any, obs_names: Sequence[str] | None = None, var_names: Sequence[str] | None = None
+    matrix: Any,
+    obs_names: Sequence[str] | None = None,
+    var_names: Sequence[str] | None = None,
+    *,
+    rows: slice = slice(None),
 ) -> ExpressionSummary:
     """Check an expression matrix in one streaming pass, and sum up its cells.
 
@@ -132,6 +186,8 @@ def summarize_expression(
         Cells × genes, of any kind that :func:`iter_cells` takes.
     obs_names, var_names
         The names of cells and genes that an error gives; their positions if ``None``.
+    rows
+        The cells to look at; the totals of others are left at 0.
 
     Raises
     ------
@@ -145,17 +201,11 @@ def summarize_expression(
     n_cells, n_genes = matrix.shape
     totals = np.zeros(n_cells)
     is_counts, maximum = True, 0.0
-    matrix = _by_rows(matrix)
-    step = max(1, BLOCK_VALUES // max(1, n_genes))
-    for start in range(0, n_cells, step):
-        rows = slice(start, min(start + step, n_cells))
-        block = matrix[rows]
-        if hasattr(block, "compute"):
-            block = block.compute()
+    for start, block in _read_spans(by_rows(matrix), BLOCK_VALUES // max(1, n_genes), rows):
         values = block.data if sparse.issparse(block) else np.asarray(block)
         if not (values.size == 0 or (np.isfinite(values).all() and values.min() >= 0)):
             _raise_first_bad_value(to_dense(block, np.float64), start, obs_names, var_names)
-        totals[rows] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
+        totals[start : start + block.shape[0]] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
         if values.size:
             is_counts = is_counts and bool((values == np.rint(values)).all())
             maximum = max(maximum, float(values.max()))

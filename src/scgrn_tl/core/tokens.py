@@ -83,8 +83,9 @@ def log_base_factor(adata: AnnData) -> float:
 def log_normalize(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
     """``log2(1 + 10⁴·count/total)`` of counts ``(B, T)``, in their own precision; zeros for a cell without counts."""
     scale = np.divide(1e4, totals, out=np.zeros(len(counts)), where=np.asarray(totals) > 0)
-    normalized: np.ndarray = np.log2(1 + counts * scale[:, None].astype(counts.dtype))
-    return normalized
+    normalized: np.ndarray = counts * scale[:, None].astype(counts.dtype)
+    normalized += 1
+    return np.log2(normalized)
 
 
 def tokenize(block: np.ndarray, totals: np.ndarray | None = None) -> np.ndarray:
@@ -105,4 +106,5 @@ def tokenize(block: np.ndarray, totals: np.ndarray | None = None) -> np.ndarray:
     values = np.asarray(block, dtype=np.float64)
     if totals is not None:
         values = log_normalize(values, totals)
-    return np.clip(np.floor(values), 0, N_BINS - 1).astype(np.int64)
+    bins = np.floor(values)
+    return np.clip(bins, 0, N_BINS - 1, out=bins).astype(np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from scgrn_tl.core import ArgumentError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["replaced_when_complete"]
+__all__ = ["folder_replaced_when_complete", "replaced_when_complete"]
 
 
 @contextmanager
@@ -40,3 +41,42 @@ def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_replaced_when_complete(path: str | os.PathLike[str], sign: tuple[str, ...]) -> Iterator[Path]:
+    """The same for a folder, such as a zarr store; two renames apart from being atomic where there was one before.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    sign
+        Names of files, one of which a folder at ``path`` has to hold to be replaced.
+
+    Raises
+    ------
+    ArgumentError
+        If the folder around it does not exist, or something else is at ``path``.
+    """
+    path = Path(path).expanduser()
+    if not path.parent.is_dir():
+        msg = f"Cannot write {str(path)!r}: there is no folder {str(path.parent)!r}. Make it first."
+        raise ArgumentError(msg)
+    if path.exists() and not any((path / name).is_file() for name in sign):
+        msg = f"Cannot write {str(path)!r}: something else is there. Name another path."
+        raise ArgumentError(msg)
+    beside, before = (path.with_name(f".{os.getpid()}.{kind}{path.name}") for kind in ("", "before."))
+    try:
+        yield beside
+        if path.exists():
+            path.rename(before)
+        try:
+            beside.rename(path)
+        except OSError:
+            if before.exists():
+                before.rename(path)
+            raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)

@@ -17,7 +17,7 @@ from scgrn_tl.core import (
     resolve_device,
 )
 
-from ._cell_groups import CellGroups
+from ._cell_groups import CellGroups, obs_column
 from ._cell_weighting import CellWeighting
 from ._encode_cells import CellEncoder, default_batch_size
 from ._encoder_source import EncoderSource, load_encoder
@@ -213,7 +213,7 @@ def _read_embedding(adata: AnnData, key: str) -> _Embedding:
             f"Run `sg.tl.scbert_embed(adata, key_added={key!r})` first."
         )
         raise MissingKeyError(msg)
-    pooled = adata.obs[f"{key}_pooled"].to_numpy(dtype=bool)
+    pooled = obs_column(adata, f"{key}_pooled").to_numpy(dtype=bool)
     if not pooled.any():
         msg = f"None of the cells left in this AnnData was encoded (obs[{key + '_pooled'!r}] is False for all)."
         raise ArgumentError(msg)
@@ -233,9 +233,9 @@ class _StoredCells:
         cls, adata: AnnData, path: str | os.PathLike[str], embedding: _Embedding, attention: np.ndarray | None
     ) -> _StoredCells:
         store = HiddenStore.open(path)
-        if store.genes != embedding.genes:
+        if (genes := store.names("genes")) != embedding.genes:
             msg = (
-                f"hidden={str(path)!r} holds {len(store.genes)} genes that are not the {len(embedding.genes)} of this "
+                f"hidden={str(path)!r} holds {len(genes)} genes that are not the {len(embedding.genes)} of this "
                 "embedding: it is of another run."
             )
             raise ArgumentError(msg)
@@ -254,7 +254,7 @@ class _StoredCells:
 
         from scgrn_tl._settings import settings
 
-        n_genes = len(self.store.genes)
+        n_genes = int(self.store.array.shape[1])
         step = max(1, READ_BYTES // (n_genes * self.dim * 4))
         # ascending rows of the store read each of its chunks once
         order = np.argsort(self.rows_in_store[cells])

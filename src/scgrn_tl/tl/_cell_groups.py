@@ -15,7 +15,13 @@ from ._slots import clean_name
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["CellGroups"]
+__all__ = ["CellGroups", "obs_column"]
+
+
+def obs_column(adata: AnnData, key: str) -> pd.Series:
+    """``adata.obs[key]`` in memory, also where ``adata`` is read lazily."""
+    column = adata.obs[key]
+    return column if isinstance(column, pd.Series) else adata.obs[[key]].to_memory()[key]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +53,7 @@ class CellGroups:
         if key not in adata.obs:
             msg = f"Did not find obs[{key!r}] ({argument}=). There are: {list(adata.obs.columns)}."
             raise MissingKeyError(msg)
-        values = pd.Categorical(adata.obs[key]).remove_unused_categories()
+        values = pd.Categorical(obs_column(adata, key)).remove_unused_categories()
         names = tuple(clean_name(label) for label in values.categories)
         if not names:
             msg = f"obs[{key!r}] ({argument}=) has no value for any cell."

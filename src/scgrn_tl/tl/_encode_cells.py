@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scgrn_tl._settings import settings
-from scgrn_tl.core import ArgumentError
+from scgrn_tl.core import ArgumentError, peak_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     import torch
 
@@ -80,8 +81,8 @@ class CellEncoder:
 
     def run(
         self, cells: np.ndarray, *, label: str = "Encoding", n_before: int = 0, held_bytes: int = 0
-    ) -> Iterator[tuple[np.ndarray, Encoding]]:
-        """Encode ``cells`` (ascending row numbers), batch by batch.
+    ) -> Generator[tuple[np.ndarray, Encoding]]:
+        """Encode ``cells`` (ascending row numbers), batch by batch. Close the generator to end its reading ahead.
 
         Parameters
         ----------
@@ -90,7 +91,7 @@ class CellEncoder:
         n_before
             Cells finished in an earlier run, for the progress bar.
         held_bytes
-            What the caller holds beside a batch, for the announced memory.
+            What the caller will come to hold and has not touched yet, for the announced memory.
 
         Yields
         ------
@@ -101,44 +102,60 @@ class CellEncoder:
 
         from scgrn_tl.models.threads import threads_for
 
-        n_vocabulary = self.model.config.n_genes
         positions = None
-        if len(self.positions) < n_vocabulary:
+        if len(self.positions) < self.model.config.n_genes:
             positions = torch.from_numpy(self.positions).to(self.device)
         half = self.dtype in {"float16", "bfloat16"}
         autocast = torch.autocast(self.device.partition(":")[0], getattr(torch, self.dtype), enabled=half)
-        with tqdm(
-            total=n_before + len(cells),
-            initial=n_before,
-            desc=label,
-            unit="cell",
-            delay=2,
-            disable=not settings.progress,
-        ) as bar:
+        with (
+            closing(self.stream.batches(cells, self.batch_size)) as batches,
+            tqdm(
+                total=n_before + len(cells),
+                initial=n_before,
+                desc=label,
+                unit="cell",
+                delay=2,
+                disable=not settings.progress,
+            ) as bar,
+        ):
             began: float | None = time.monotonic()
-            for rows, tokens in self.stream.batches(cells, self.batch_size):
+            for rows, tokens in batches:
                 with torch.inference_mode(), autocast, threads_for(tokens.size * self.model.config.dim):
-                    encoding = self.model.encode(torch.from_numpy(tokens).to(self.device), positions)
+                    encoding = self.model.encode(self._on_device(tokens), positions)
                 yield rows, encoding
                 bar.update(len(rows))
                 if began is not None:
                     self._announce((time.monotonic() - began) / len(rows), len(cells), held_bytes)
                     began = None
 
+    def _on_device(self, tokens: np.ndarray) -> torch.Tensor:
+        """``int64 (B, T)``; over the bus to a GPU go the bytes, out of pinned memory."""
+        import torch
+
+        narrow = torch.from_numpy(tokens)
+        if self.device.startswith("cuda"):
+            narrow = narrow.pin_memory().to(self.device, non_blocking=True)
+        return narrow.to(self.device, torch.int64)
+
     def _announce(self, seconds_per_cell: float, n_cells: int, held_bytes: int) -> None:
         """Say what a long run will cost, and which arguments would make it cheaper."""
         seconds = seconds_per_cell * n_cells
         if seconds < LONG_RUN:
             return
-        gigabytes = (self.batch_size * cell_bytes(self.model.config, len(self.positions)) + held_bytes) / 1e9
+        gpu = ""
+        if self.device.startswith("cuda"):
+            import torch
+
+            gpu = f" ({torch.cuda.max_memory_allocated(self.device) / 1e9:.1f} GB of GPU memory)"
         LOGGER.info(
-            "Encoding %s cells × %s genes on %s takes about %s and %.1f GB. Shorter with genes= (a shorter sequence), "
-            "n_cells= (a random part of the cells)%s.",
+            "Encoding %s cells × %s genes on %s takes about %s and %.1f GB%s. Shorter with genes= (a shorter "
+            "sequence), n_cells= (a random part of the cells)%s.",
             f"{n_cells:,}",
             f"{len(self.positions):,}",
             self.device,
             _duration(seconds),
-            gigabytes,
+            (peak_memory() + held_bytes) / 1e9,
+            gpu,
             "" if self.device.startswith("cuda") else " or device='cuda'",
         )
 

@@ -17,8 +17,6 @@ import numpy as np
 from scgrn_tl._settings import settings
 from scgrn_tl.core import ArgumentError, ExpressionError, GeneVocabulary, check_unique_genes
 
-from ._token_stream import TokenStream
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -145,8 +143,7 @@ def fit_encoder(
     if len(cells) > training.max_cells:
         chosen = np.random.default_rng(seed).choice(len(cells), training.max_cells, replace=False)
         cells = cells[np.sort(chosen)]
-    values = expression.log_normalized(cells)
-    tokens = TokenStream(expression, np.arange(len(names), dtype=np.int64)).tokens(cells)
+    values, tokens = expression.sample(cells)
     if folder is not None:
         folder = Path(folder).expanduser()
         model, record = _train(values, tokens, training, seed, device)

@@ -24,11 +24,11 @@ SAVE_SHARE = 0.05
 
 
 class ResumeFolder:
-    """A folder with the sums and attention rows of the cells encoded so far.
+    """A folder with the sums over the cells encoded so far.
 
-    ``run.json`` says which run it is; ``progress.npz`` holds the number of finished cells and every pool's sums,
-    replaced atomically; ``attention.npy`` is written in place, and rows that ``progress.npz`` does not count as
-    finished are written again.
+    ``run.json`` says which run it is; ``progress.npz`` (of process r of several ``progress-r.npz``) holds the number of
+    finished cells and every pool's sums, and is replaced atomically. What is written of cells beyond that number, to
+    the attention kept beside it for instance, is written again.
 
     Parameters
     ----------
@@ -36,6 +36,8 @@ class ResumeFolder:
         Made if it is not there.
     run
         What has to be the same for the sums to be continued: name → fingerprint.
+    rank, size
+        This process's number, and how many share the run.
 
     Raises
     ------
@@ -43,8 +45,10 @@ class ResumeFolder:
         If the folder holds another run's progress, or other files.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], run: Mapping[str, str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], run: Mapping[str, str], *, rank: int = 0, size: int = 1) -> None:
         self.folder = Path(folder)
+        self._progress = self.folder / ("progress.npz" if size == 1 else f"progress-{rank}.npz")
+        run = dict(run) | {"processes": str(size)}
         self._saved_at = -np.inf
         self._save_seconds = 0.0
         described = self.folder / "run.json"
@@ -62,7 +66,7 @@ class ResumeFolder:
             msg = f"resume_from={str(folder)!r} holds other files; name a new or empty folder."
             raise ArgumentError(msg)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._replace("run.json", json.dumps(dict(run), indent=1).encode())
+        self._replace("run.json", json.dumps(run, indent=1).encode())
 
     def _replace(self, name: str, content: bytes) -> None:
         """Write ``name`` beside itself, then put it in place: it is there whole or not at all."""
@@ -80,45 +84,31 @@ class ResumeFolder:
         """Number of finished cells, and the pools as they were then; ``(0, {})`` at the start."""
         from scgrn_tl.models.pooling import GenePool
 
-        path = self.folder / "progress.npz"
-        if not path.is_file():
+        if not self._progress.is_file():
             return 0, {}
         states: dict[str, dict[str, np.ndarray]] = {}
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(self._progress, allow_pickle=False) as stored:
             n_done = int(stored["n_done"])
             names = json.loads(str(stored["names"]))
             for number, name in enumerate(names):
                 states[name] = {key: stored[f"{number}.{key}"] for key in ("weighted_sum", "weight_sum", "n_cells")}
         return n_done, {name: GenePool.from_state(state) for name, state in states.items()}
 
-    def attention(self, shape: tuple[int, int]) -> np.memmap:
-        """``float32 (N, T)`` on disk: the rows written before, or zeros."""
-        path = self.folder / "attention.npy"
-        if path.is_file() and (self.folder / "progress.npz").is_file():
-            stored = np.lib.format.open_memmap(path, mode="r+")
-            if stored.shape == shape and stored.dtype == np.float32:
-                return stored
-            msg = f"{path} has shape {stored.shape}, expected {shape}: delete the folder and start over."
-            raise ArgumentError(msg)
-        return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-
-    def save(self, n_done: int, pools: Mapping[str, GenePool], attention: np.ndarray | None, *, final: bool) -> None:
+    def save(self, n_done: int, pools: Mapping[str, GenePool], *, final: bool) -> None:
         """Save the state after ``n_done`` cells; skipped, unless ``final``, where saving would take too much time."""
         began = time.monotonic()
         if not final and (began - self._saved_at) * SAVE_SHARE < self._save_seconds:
             return
-        if isinstance(attention, np.memmap):
-            attention.flush()
         arrays: dict[str, np.ndarray] = {"n_done": np.asarray(n_done), "names": np.asarray(json.dumps(list(pools)))}
         for number, pool in enumerate(pools.values()):
             arrays |= {f"{number}.{key}": value for key, value in pool.state().items()}
-        beside = self.folder / f".progress.{os.getpid()}.npz"
+        beside = self.folder / f".{self._progress.stem}.{os.getpid()}.npz"
         try:
             with beside.open("wb") as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(self.folder / "progress.npz")
+            beside.replace(self._progress)
         finally:
             beside.unlink(missing_ok=True)
         self._saved_at = time.monotonic()

@@ -6,17 +6,22 @@ import hashlib
 import logging
 import time
 import warnings
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from scgrn_tl.core import ArgumentError, ExpressionError, WeightsError, check_unique_genes, resolve_device, spawn_seeds
+from scgrn_tl.core import ArgumentError, ExpressionError, check_unique_genes, resolve_device, spawn_seeds
 
+from ._attention_rows import AttentionInMemory, AttentionStore, attention_rows, fits_in_memory
 from ._cell_groups import CellGroups
+from ._cell_store import CellStore
 from ._encode_cells import CellEncoder, default_batch_size, resolve_dtype
+from ._encode_run import encode_cells
 from ._encoder_source import check_weights, load_encoder
-from ._hidden_store import HiddenStore, check_replaceable
+from ._gene_pools import GenePools
+from ._hidden_store import HiddenStore
 from ._resume_folder import ResumeFolder
 from ._slots import Slots, check_key, open_anndata, run_record, write_slots
 from ._token_stream import Expression, GeneSequence, TokenStream, check_listed_genes
@@ -31,15 +36,12 @@ if TYPE_CHECKING:
 
     from scgrn_tl.core import RNGLike
     from scgrn_tl.core.tokens import Normalize
-    from scgrn_tl.models.pooling import GenePool
-    from scgrn_tl.models.scbert import Encoding
+
+    from ._encoder_source import EncoderSource
 
 __all__ = ["scbert_embed"]
 
 LOGGER = logging.getLogger(__name__)
-
-ATTENTION_IN_MEMORY = 2**32
-"""Bytes of attention from which a resumable run leaves it in its folder, mapped, rather than reading it in."""
 
 
 def scbert_embed(
@@ -56,8 +58,10 @@ def scbert_embed(
     device: str | None = None,
     dtype: str | torch.dtype | None = None,
     store_attention: bool = True,
+    attention_to: str | os.PathLike[str] | None = None,
     hidden_to: str | os.PathLike[str] | None = None,
     resume_from: str | os.PathLike[str] | None = None,
+    distributed: bool = True,
     min_overlap: float = 0.5,
     rng: RNGLike = 0,
     modality: str = "rna",
@@ -72,13 +76,15 @@ def scbert_embed(
 
     .. math:: Z_t = \sum_n \frac{a_{t,n}}{\sum_{n'} a_{t,n'}} h_{t,n}
 
-    (Kommu et al. 2024, eq. 6). Cells stream through in one pass; the result depends neither on the batch size nor on
-    the order of cells.
+    (Kommu et al. 2024, eq. 6). Expression is read twice, in blocks of cells: to check it, and to encode it. Memory does
+    not grow with the number of cells, and the result depends neither on the batch size nor on the order of cells.
 
     Parameters
     ----------
     adata
-        Cells × genes, counts or log2-normalised expression; backed by a file if need be.
+        Cells × genes, counts or log2-normalised expression; in memory, or in a file: backed, lazily read
+        (:func:`anndata.experimental.read_lazy`), of dask arrays, or a view of one of these. Of a matrix that is stored
+        by columns (CSC), the rows are first written to temporary files.
     weights
         ``"panglao"``, the published scBERT checkpoint (human symbols; downloaded once). ``"fit"``, a small encoder that
         is trained on this AnnData's own genes first: any organism, any names, no download. Or a path: scBERT's
@@ -104,13 +110,21 @@ def scbert_embed(
     dtype
         ``"float32"`` (default), ``"float64"``, or ``"bfloat16"``/``"float16"`` for mixed precision.
     store_attention
-        Whether to write ``obsm``. Turn it off where N×T is too large.
+        Whether to write ``obsm``.
+    attention_to
+        Path of a zarr store that attention is written to as it comes; ``obsm`` then has a dask array that reads it, and
+        that ``write_h5ad`` writes out. Without a path, attention is held in memory while it takes less than a quarter
+        of what is available, and else goes to a folder in ``sg.settings.cache_dir`` that a warning names.
     hidden_to
         Path of a zarr store for all :math:`h_{t,n}` (N×T×D; float16 in half precision, else float32), from which
         :func:`attentive_pool` pools anew in seconds.
     resume_from
-        A folder for the state of the run. If a run is killed, the same call continues it, with the same result. The
-        folder stays behind, for you to delete.
+        A folder for the state of the run. If a run is killed or interrupted, the same call continues it, with the same
+        result. The folder stays behind, for you to delete.
+    distributed
+        Under ``torchrun`` (or wherever :mod:`torch.distributed` is initialised), share the cells among the processes.
+        Each calls this with the same data and arguments, encodes a stretch of the cells on its own device, and is given
+        the whole result. ``False`` if each has data of its own. Without such a launcher it has no effect.
     min_overlap
         Least share of the AnnData's (or the listed) genes that the encoder has to know.
     rng
@@ -132,7 +146,8 @@ def scbert_embed(
     ``varm[f"{key_added}_mean"]`` : ``float32 (G, D)``
         The plain mean over the same cells.
     ``obsm[f"{key_added}_attention"]`` : ``float32 (N, T)``
-        Attention of each cell's genes, in the order of ``uns[key_added]["genes"]``. Rows sum to 1. The row of a cell
+        Attention of each cell's genes (a dask array where it is on disk), in the order of ``uns[key_added]["genes"]``.
+        Rows sum to 1. The row of a cell
         without counts is uniform; the row of a cell that ``n_cells`` left out is zero.
     ``obs[f"{key_added}_pooled"]`` : ``bool``
         Whether the cell was encoded, and so counts in the embeddings.
@@ -152,6 +167,8 @@ def scbert_embed(
         If the encoder knows too few of the genes.
     WeightsUnavailableError, WeightsError
         If the weights cannot be had, or are damaged. Random weights are never used instead.
+    ProcessError
+        If another of the processes that share the run failed.
 
     Warns
     -----
@@ -165,97 +182,19 @@ def scbert_embed(
     >>> adata.varm["scbert"].shape  # doctest: +SKIP
     (948, 64)
     """
+    from scgrn_tl.models.processes import processes_of_launcher
+
     data = adata
     adata = open_anndata(data, modality=modality, copy=copy)
     groups = _check_arguments(adata, weights, genes, pool, groupby, n_cells, batch_size, min_overlap, key_added)
-    device, dtype = resolve_device(device), resolve_dtype(dtype)
+    dtype = resolve_dtype(dtype)
     genes = genes if genes is None or isinstance(genes, str) else [str(gene) for gene in genes]
-    if hidden_to is not None:
-        check_replaceable(hidden_to)
+    _check_paths(store_attention=store_attention, attention_to=attention_to, hidden_to=hidden_to)
     sample_seed, fit_seed = spawn_seeds(rng, 2)
 
-    expression = Expression.from_anndata(adata, layer, normalize)
-    source = load_encoder(weights, expression, adata.var_names, seed=fit_seed, device=device)
-    sequence = GeneSequence.select(adata, source.vocabulary, genes, min_overlap)
-    LOGGER.info("%s.", sequence.overlap["report"])
-    cells = _choose_cells(expression.empty_cells, n_cells, sample_seed)
-    stream = TokenStream(expression, sequence.columns)
-    shape = (adata.n_obs, len(sequence))
-    dim = source.model.config.dim
-
-    resume = None
-    if resume_from is not None:
-        resume = ResumeFolder(
-            resume_from,
-            {
-                "expression": stream.digest(cells),
-                "genes": _digest(sequence.names),
-                "weights": source.sha256,
-                "cells": _digest([adata.n_obs, *cells.tolist()]),
-                "groupby": "" if groups is None else _digest([*groups.names, *groups.codes.tolist()]),
-                "pool": pool,
-                "dtype": dtype,
-                "store_attention": str(store_attention),
-                "hidden_to": str(hidden_to),
-            },
-        )
-    n_done, pools = (0, {}) if resume is None else resume.load()
-    members = {"": None, "mean": None, **({} if groups is None else groups.masks())}
-    pools = pools or _new_pools(members, pool, len(sequence), dim, device)
-    attention: np.ndarray | None = None
-    if store_attention:
-        attention = np.zeros(shape, dtype=np.float32) if resume is None else resume.attention(shape)
-    store = None
-    if hidden_to is not None:
-        store = HiddenStore.create(
-            hidden_to,
-            [str(name) for name in adata.obs_names],
-            sequence.names,
-            dim,
-            half=dtype in {"float16", "bfloat16"},
-            resume=n_done > 0,
-        )
-
-    encoder = CellEncoder(
-        model=source.model.to(device=device, dtype=_model_dtype(dtype)).eval(),
-        stream=stream,
-        positions=sequence.positions,
-        batch_size=batch_size or default_batch_size(source.model.config, len(sequence), device),
-        device=device,
-        dtype=dtype,
-    )
-    held = len(pools) * len(sequence) * dim * 8 + (0 if attention is None else attention.nbytes)
-    began, n_before = time.monotonic(), n_done
-    for rows, encoding in encoder.run(cells[n_done:], n_before=n_done, held_bytes=held):
-        _check_finite(encoding, dtype)
-        _add(pools, members, pool, rows, encoding)
-        if attention is not None:
-            attention[rows] = encoding.attention.float().cpu().numpy()
-        if store is not None:
-            store.write(rows, encoding.hidden.float().cpu().numpy())
-        n_done += len(rows)
-        if resume is not None:
-            resume.save(n_done, pools, attention, final=n_done == len(cells))
-    seconds = time.monotonic() - began
-    if store is not None:
-        store.finish()
-
-    slots = Slots(dropped=_earlier_results(adata, key_added))
-    for name, gene_pool in pools.items():
-        slot = f"{key_added}_{name}" if name else key_added
-        slots.varm[slot] = sequence.scatter(gene_pool.result(), adata.n_vars)
-    if pool == "mean":
-        slots.varm[f"{key_added}_mean"] = slots.varm[key_added].copy()
-    pooled = np.zeros(adata.n_obs, dtype=bool)
-    pooled[cells] = True
-    slots.obs[f"{key_added}_pooled"] = pooled
-    if attention is not None:
-        attention[expression.empty_cells] = 1 / len(sequence)
-        read_in = resume is not None and attention.nbytes <= ATTENTION_IN_MEMORY
-        slots.obsm[f"{key_added}_attention"] = np.array(attention) if read_in else np.asarray(attention)
-    n_encoded = len(cells) - n_before
-    slots.uns[key_added] = run_record(
-        {
+    with processes_of_launcher(distributed=distributed) as processes:
+        device = processes.device(resolve_device(device))
+        params = {
             "weights": str(weights),
             "layer": layer,
             "genes": genes if isinstance(genes, str) else "listed" if genes is not None else None,
@@ -263,23 +202,134 @@ def scbert_embed(
             "pool": pool,
             "groupby": groupby,
             "n_cells": n_cells,
-            "batch_size": encoder.batch_size,
-            "device": device,
+            "batch_size": batch_size,
             "dtype": dtype,
             "store_attention": store_attention,
-            "hidden_to": hidden_to,
+            "attention_to": None if attention_to is None else str(attention_to),
+            "hidden_to": None if hidden_to is None else str(hidden_to),
             "min_overlap": min_overlap,
-        },
-        seed=rng if isinstance(rng, (int, np.integer)) else None,
-        genes=sequence.names,
-        overlap=sequence.overlap,
-        weights=source.record() | {"fit_seed": fit_seed},
-        groups=[] if groups is None else groups.names,
-        cells={"pooled": len(cells), "empty": int(expression.empty_cells.sum()), "n_vars": adata.n_vars},
-        normalized=expression.normalize,
-        timing={"seconds": seconds, "cells_per_second": n_encoded / seconds if n_encoded else 0.0},
-    )
-    return write_slots(data, slots, modality=modality, copy=copy)
+        }
+        processes.check_same(
+            params
+            | {
+                "cells": _digest(adata.obs_names),
+                "genes of the AnnData": _digest(adata.var_names),
+                "listed genes": genes,
+                "groups": None if groups is None else _digest([*groups.names, groups.codes.tobytes()]),
+                "rng": (sample_seed, fit_seed),
+                "resume_from": None if resume_from is None else str(resume_from),
+            },
+            "Give all of them the same AnnData and arguments; or each its own, with distributed=False.",
+        )
+        expression = Expression.from_anndata(adata, layer, normalize, processes)
+        source: EncoderSource = processes.once(
+            lambda: load_encoder(weights, expression, adata.var_names, seed=fit_seed, device=device)
+        )
+        sequence = GeneSequence.select(adata, source.vocabulary, genes, min_overlap)
+        LOGGER.info("%s.", sequence.overlap["report"])
+        cells = _choose_cells(expression.empty_cells, n_cells, sample_seed, warn=processes.is_first)
+        stream = TokenStream(expression, sequence.columns)
+
+        resume = None
+        if resume_from is not None:
+            part = np.array_split(cells, processes.size)[processes.rank]
+            digests = processes.gather(stream.digest(part))
+            described = {
+                "expression": digests[0] if processes.size == 1 else _digest(digests),
+                "genes": _digest(sequence.names),
+                "weights": source.sha256,
+                "cells": _digest([adata.n_obs, cells.tobytes()]),
+                "groupby": "" if groups is None else _digest([*groups.names, groups.codes.tobytes()]),
+                "pool": pool,
+                "dtype": dtype,
+                "store_attention": str(store_attention),
+                "attention_to": str(attention_to),
+                "hidden_to": str(hidden_to),
+            }
+
+            def open_folder() -> ResumeFolder:
+                return ResumeFolder(resume_from, described, rank=processes.rank, size=processes.size)
+
+            resume = processes.first_then(open_folder, open_folder)
+        n_before, earlier = (0, {}) if resume is None else resume.load()
+        continued = any(processes.gather(n_before > 0))
+
+        dim = source.model.config.dim
+        encoder = CellEncoder(
+            model=source.model.to(device=device, dtype=_model_dtype(dtype)).eval(),
+            stream=stream,
+            positions=sequence.positions,
+            batch_size=batch_size or default_batch_size(source.model.config, len(sequence), device),
+            device=device,
+            dtype=dtype,
+        )
+        pools = GenePools(groups, pool)
+        pools.start(len(sequence), dim, device, earlier)
+        with ExitStack() as stack:
+            attention = hidden = None
+            if store_attention:
+                path = resume.folder / "attention.zarr" if attention_to is None and resume is not None else attention_to
+                attention = stack.enter_context(
+                    attention_rows(path, adata.obs_names, sequence.names, continued=continued, processes=processes)
+                )
+            if hidden_to is not None:
+                half = np.float16 if dtype in {"float16", "bfloat16"} else np.float32
+                hidden = HiddenStore.shared(
+                    hidden_to,
+                    adata.obs_names,
+                    sequence.names,
+                    dim,
+                    dtype=half,
+                    continued=continued,
+                    processes=processes,
+                )
+            stores = [store for store in (attention, hidden) if isinstance(store, CellStore)]
+            bounds = processes.bounds(cells, adata.n_obs, align=max([1, *(store.cells_per_chunk for store in stores)]))
+            rows = slice(bounds[processes.rank], bounds[processes.rank + 1])
+            own = cells[np.searchsorted(cells, rows.start) : np.searchsorted(cells, rows.stop)]
+
+            began = time.monotonic()
+            label = "Encoding" if processes.size == 1 else f"Encoding (process 1 of {processes.size})"
+            encode_cells(encoder, own, n_before, pools, attention, hidden, resume, label=label)
+            if attention is not None:
+                empty = np.flatnonzero(expression.empty_cells[rows]) + rows.start
+                attention.write(empty, np.full((len(empty), len(sequence)), 1 / len(sequence), dtype=np.float32))
+            n_encoded = sum(processes.gather(len(own) - n_before))
+            seconds = time.monotonic() - began
+            results = pools.results(processes)
+            if isinstance(attention, AttentionInMemory):
+                processes.share(attention.array, bounds)
+            for store in stores:
+                processes.first_then(store.finish, lambda: None)
+
+        slots = Slots(dropped=_earlier_results(adata, key_added))
+        for name, pooled in results.items():
+            slots.varm[f"{key_added}_{name}" if name else key_added] = sequence.scatter(pooled, adata.n_vars)
+        if pool == "mean":
+            slots.varm[f"{key_added}_mean"] = slots.varm[key_added].copy()
+        slots.obs[f"{key_added}_pooled"] = np.isin(np.arange(adata.n_obs), cells)
+        if attention is not None:
+            values = attention.result()
+            # a resumable run keeps attention on disk for its own sake
+            read_in = (
+                attention_to is None
+                and resume is not None
+                and fits_in_memory(adata.n_obs, len(sequence), processes.size)
+            )
+            slots.obsm[f"{key_added}_attention"] = np.asarray(values) if read_in else values
+        slots.uns[key_added] = run_record(
+            params | {"batch_size": encoder.batch_size, "device": device},
+            seed=rng if isinstance(rng, (int, np.integer)) else None,
+            genes=sequence.names,
+            overlap=sequence.overlap,
+            weights=source.record() | {"fit_seed": fit_seed},
+            groups=[] if groups is None else groups.names,
+            cells={"pooled": len(cells), "empty": int(expression.empty_cells.sum()), "n_vars": adata.n_vars},
+            normalized=expression.normalize,
+            processes=processes.size,
+            timing={"seconds": seconds, "cells_per_second": n_encoded / seconds if n_encoded else 0.0},
+        )
+        return write_slots(data, slots, modality=modality, copy=copy)
 
 
 def _check_arguments(
@@ -317,13 +367,32 @@ def _check_arguments(
     return groups
 
 
-def _choose_cells(empty: np.ndarray, n_cells: int | None, seed: int) -> np.ndarray:
+def _check_paths(
+    *,
+    store_attention: bool,
+    attention_to: str | os.PathLike[str] | None,
+    hidden_to: str | os.PathLike[str] | None,
+) -> None:
+    """Raise where a store could not be written, before anything is computed for it."""
+    if attention_to is not None:
+        if not store_attention:
+            msg = "attention_to names a place for attention, but store_attention=False leaves it out: give one of both."
+            raise ArgumentError(msg)
+        if hidden_to is not None and Path(attention_to).resolve() == Path(hidden_to).resolve():
+            msg = f"attention_to and hidden_to are both {str(attention_to)!r}; each needs a path of its own."
+            raise ArgumentError(msg)
+        AttentionStore.check_replaceable(attention_to)
+    if hidden_to is not None:
+        HiddenStore.check_replaceable(hidden_to)
+
+
+def _choose_cells(empty: np.ndarray, n_cells: int | None, seed: int, *, warn: bool) -> np.ndarray:
     """Ascending row numbers of the cells to encode; warns of those without counts."""
     cells = np.flatnonzero(~empty)
     if not len(cells):
         msg = "Every cell is empty: there is no expression to embed."
         raise ExpressionError(msg)
-    if empty.any():
+    if warn and empty.any():
         warnings.warn(
             f"{int(empty.sum()):,} of {len(empty):,} cells have no counts; they are kept out of pooling, and their "
             "attention is uniform. `scanpy.pp.filter_cells(adata, min_counts=1)` drops such cells.",
@@ -342,49 +411,6 @@ def _model_dtype(dtype: str) -> torch.dtype:
     return torch.float64 if dtype == "float64" else torch.float32
 
 
-def _new_pools(
-    members: dict[str, np.ndarray | None], pool: str, n_genes: int, dim: int, device: str
-) -> dict[str, GenePool]:
-    """A pool for all cells (``""``), for their plain mean unless that is the same, and for each group."""
-    from scgrn_tl.models.pooling import GenePool
-
-    # MPS has no float64
-    where = device if device.startswith("cuda") else "cpu"
-    return {name: GenePool(n_genes, dim, device=where) for name in members if not (pool == "mean" and name == "mean")}
-
-
-def _add(
-    pools: dict[str, GenePool],
-    members: dict[str, np.ndarray | None],
-    pool: str,
-    rows: np.ndarray,
-    encoding: Encoding,
-) -> None:
-    """Add a batch to every pool that it has cells for."""
-    import torch
-
-    for name, gene_pool in pools.items():
-        hidden, attention = encoding.hidden, encoding.attention
-        member = members[name]
-        if member is not None:
-            inside = np.flatnonzero(member[rows])
-            if not len(inside):
-                continue
-            chosen = torch.from_numpy(inside).to(hidden.device)
-            hidden, attention = hidden[chosen], attention[chosen]
-        gene_pool.update(hidden, None if "mean" in {name, pool} else attention)
-
-
-def _check_finite(encoding: Encoding, dtype: str) -> None:
-    if not (encoding.hidden.isfinite().all() and encoding.attention.isfinite().all()):
-        msg = "The encoder gives NaN or infinite values: " + (
-            "the weights are damaged."
-            if dtype in {"float32", "float64"}
-            else f"use dtype='float32' instead of {dtype!r}."
-        )
-        raise WeightsError(msg)
-
-
 def _earlier_results(adata: AnnData, key: str) -> set[tuple[str, str]]:
     """Slots that an earlier run under ``key`` wrote, and that this one may not write again."""
     stale = {("obsm", f"{key}_attention")}
@@ -394,4 +420,8 @@ def _earlier_results(adata: AnnData, key: str) -> set[tuple[str, str]]:
 
 
 def _digest(values: Iterable[Any]) -> str:
-    return hashlib.sha256("\n".join(map(str, values)).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(value if isinstance(value, bytes) else str(value).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()

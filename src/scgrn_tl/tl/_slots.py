@@ -35,9 +35,16 @@ def open_anndata(data: AnnData | MuData, *, modality: str = "rna", copy: bool = 
     MissingKeyError
         If the MuData has no such modality.
     ArgumentError
-        If ``data`` is neither, or ``copy=True`` is asked of an AnnData that is backed by a file.
+        If ``data`` is neither, or a view of an AnnData that is backed by a file, which anndata cannot write to, or
+        ``copy=True`` is asked of one that is backed.
     """
     adata = core.open_anndata(data, modality=modality)
+    if adata.is_view and adata.isbacked:
+        msg = (
+            "Results cannot be written to a view of a backed AnnData. Take the view of one that is lazily read, "
+            "`anndata.experimental.read_lazy(path)[cells]`, or read it into memory with `.to_memory()`."
+        )
+        raise ArgumentError(msg)
     if copy and adata.isbacked:
         msg = "copy=True needs the AnnData in memory: pass `adata.to_memory()`, or leave copy=False."
         raise ArgumentError(msg)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from scipy import sparse
 from scgrn_tl.core import (
     ArgumentError,
     ExpressionSummary,
+    by_rows,
     expression_matrix,
     iter_cells,
     log_base_factor,
@@ -23,17 +26,18 @@ from scgrn_tl.core import (
 from scgrn_tl.core.tokens import log_normalize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from anndata import AnnData
 
     from scgrn_tl.core import GeneVocabulary
     from scgrn_tl.core.tokens import Normalize
+    from scgrn_tl.models.processes import Processes
 
 __all__ = ["Expression", "GeneSequence", "TokenStream", "check_listed_genes"]
 
-READ_VALUES = 2**21
-"""Values read and tokenised at a time: 16 MiB as float64, small beside one batch in the encoder."""
+READ_VALUES = 2**19
+"""Values read and tokenised at a time: 4 MiB as float64, small beside one batch in the encoder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +149,7 @@ class Expression:
     Attributes
     ----------
     matrix
-        Cells × genes, as stored.
+        Cells × genes, as stored or as :func:`scgrn_tl.core.by_rows` gives it.
     summary
         Totals per cell, and whether the values are counts.
     normalize
@@ -160,10 +164,23 @@ class Expression:
     to_log2: float = 1.0
 
     @classmethod
-    def from_anndata(cls, adata: AnnData, layer: str | None, normalize: Normalize) -> Expression:
-        """Read ``X`` or ``layers[layer]``; errors as :func:`scgrn_tl.core.summarize_expression`."""
-        matrix = expression_matrix(adata, layer)
-        summary = summarize_expression(matrix, adata.obs_names, adata.var_names)
+    def from_anndata(
+        cls, adata: AnnData, layer: str | None, normalize: Normalize, processes: Processes | None = None
+    ) -> Expression:
+        """Read ``X`` or ``layers[layer]``, each of ``processes`` a part; errors as :func:`summarize_expression`."""
+        matrix = by_rows(expression_matrix(adata, layer))
+        if processes is None:
+            summary = summarize_expression(matrix, adata.obs_names, adata.var_names)
+        else:
+            bounds = np.linspace(0, adata.n_obs, processes.size + 1).astype(np.int64)
+            rows = slice(int(bounds[processes.rank]), int(bounds[processes.rank + 1]))
+            part = summarize_expression(matrix, adata.obs_names, adata.var_names, rows=rows)
+            parts = processes.gather((part.totals[rows], part.is_counts, part.maximum))
+            summary = ExpressionSummary(
+                np.concatenate([totals for totals, _, _ in parts]),
+                all(is_counts for _, is_counts, _ in parts),
+                max(maximum for _, _, maximum in parts),
+            )
         counts = needs_normalization(normalize, summary)
         return cls(matrix, summary, counts, 1.0 if counts or layer is not None else log_base_factor(adata))
 
@@ -172,15 +189,18 @@ class Expression:
         """``bool[N]``, the cells in which every gene is zero."""
         return self.summary.empty_cells
 
-    def log_normalized(self, cells: np.ndarray) -> sparse.csr_matrix:
-        """``float32 (len(cells), G)``, expression of ``cells`` (ascending) on the log2 scale."""
-        blocks = []
-        for rows, block in iter_cells(self.matrix, batch_size=_read_size(self.matrix.shape[1]), dtype=np.float64):
+    def sample(self, cells: np.ndarray) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """Expression of ``cells`` (ascending) on the log2 scale, ``float32 (n, G)``, and as tokens ``uint8 (n, G)``."""
+        logarithms, tokens = [], []
+        size = _read_size(self.matrix.shape[1])
+        for rows, block in iter_cells(self.matrix, batch_size=size, dtype=np.float64, cells=cells):
             inside = _within(cells, rows)
-            values = block[inside - rows.start]
-            values = log_normalize(values, self.summary.totals[inside]) if self.normalize else values * self.to_log2
-            blocks.append(sparse.csr_matrix(values, dtype=np.float32))
-        return sparse.vstack(blocks, format="csr")
+            values = block[inside - rows.start] * self.to_log2
+            totals = self.summary.totals[inside] if self.normalize else None
+            tokens.append(tokenize(values, totals).astype(np.uint8))
+            logarithm = values if totals is None else log_normalize(values, totals)
+            logarithms.append(sparse.csr_matrix(logarithm, dtype=np.float32))
+        return sparse.vstack(logarithms, format="csr"), np.concatenate(tokens)
 
 
 def _read_size(n_genes: int) -> int:
@@ -207,36 +227,30 @@ class TokenStream:
     expression: Expression
     columns: np.ndarray
 
-    def batches(self, cells: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Walk over ``cells`` (ascending row numbers) in batches.
+    def batches(self, cells: np.ndarray, batch_size: int) -> Generator[tuple[np.ndarray, np.ndarray]]:
+        """Walk over ``cells`` (ascending row numbers) in batches. The next block is read while one is worked on.
 
         Yields
         ------
-        ``int64[B]`` row numbers and ``int64 (B, T)`` tokens. Every batch but the last has ``batch_size`` cells.
+        ``int64[B]`` row numbers and ``uint8 (B, T)`` tokens. Every batch but the last has ``batch_size`` cells.
         """
         waiting: list[tuple[np.ndarray, np.ndarray]] = []
         n_waiting = 0
-        for inside, tokens in self._blocks(cells):
-            waiting.append((inside, tokens))
-            n_waiting += len(inside)
-            if n_waiting < batch_size:
-                continue
-            rows = np.concatenate([pair[0] for pair in waiting])
-            everything = np.concatenate([pair[1] for pair in waiting])
-            full = n_waiting - n_waiting % batch_size
-            for start in range(0, full, batch_size):
-                batch = slice(start, start + batch_size)
-                yield rows[batch], everything[batch].astype(np.int64)
-            waiting, n_waiting = [(rows[full:], everything[full:])], n_waiting - full
+        with closing(_ahead(self._blocks(cells))) as blocks:
+            for block in blocks:
+                waiting.append(block)
+                n_waiting += len(block[0])
+                if n_waiting < batch_size:
+                    continue
+                rows = np.concatenate([pair[0] for pair in waiting])
+                tokens = np.concatenate([pair[1] for pair in waiting])
+                full = n_waiting - n_waiting % batch_size
+                for start in range(0, full, batch_size):
+                    batch = slice(start, start + batch_size)
+                    yield rows[batch], tokens[batch]
+                waiting, n_waiting = [(rows[full:], tokens[full:])], n_waiting - full
         if n_waiting:
-            yield (
-                np.concatenate([pair[0] for pair in waiting]),
-                np.concatenate([pair[1] for pair in waiting]).astype(np.int64),
-            )
-
-    def tokens(self, cells: np.ndarray) -> np.ndarray:
-        """``uint8 (len(cells), T)``, all tokens at once."""
-        return np.concatenate([tokens for _, tokens in self._blocks(cells)])
+            yield np.concatenate([pair[0] for pair in waiting]), np.concatenate([pair[1] for pair in waiting])
 
     def digest(self, cells: np.ndarray) -> str:
         """SHA-256 of the tokens of ``cells``: the same if and only if the encoder would be fed the same."""
@@ -254,6 +268,7 @@ class TokenStream:
             columns=self.columns[present],
             batch_size=_read_size(len(present)),
             dtype=np.float64,
+            cells=cells,
         )
         for rows, block in blocks:
             inside = _within(cells, rows)
@@ -263,3 +278,12 @@ class TokenStream:
             tokens = np.zeros((len(inside), len(self.columns)), dtype=np.uint8)
             tokens[:, present] = tokenize(block[inside - rows.start] * self.expression.to_log2, totals)
             yield inside, tokens
+
+
+def _ahead(blocks: Iterator[tuple[np.ndarray, np.ndarray]]) -> Generator[tuple[np.ndarray, np.ndarray]]:
+    """``blocks``, each made in a thread while the one before is in use; its errors are raised here."""
+    with ThreadPoolExecutor(1, thread_name_prefix="scgrn_tl-reader") as reader:
+        coming = reader.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = reader.submit(next, blocks, None)
+            yield block
