@@ -104,7 +104,7 @@ def run(
     ``peak_memory_mb``
         Most memory of its process, Python and libraries included.
     ``params``, ``weights``, ``data``, ``inputs``, ``version``
-        Settings as JSON, source of the embedding, hash of the data, hash of all else that the result hangs on (the
+        Settings as JSON, source of the embedding, hash of the data, hash of all else that the result depends on (the
         split's pairs, regulators, defaults, what was read of ``varm`` and ``obs``), version of this package.
     ``predictions``
         Path of an ``.npz`` file: ``labels``, ``scores``, ``regulators``, ``targets`` and ``probability`` of the test

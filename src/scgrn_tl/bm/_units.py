@@ -61,7 +61,7 @@ class Unit:
         ]
 
     def _inputs(self) -> list[Any]:
-        """What the result hangs on beside the columns: all parameters, defaults too, and what the AnnData gives."""
+        """What the result depends on beside the columns: all parameters, defaults too, and what the AnnData gives."""
         entry, key = self.variant.entry, self.variant.embedding
         settings = {**entry.parameters, **self.variant.params}
         embedding = self.dataset.embedding_hash(key) if key is not None and self.embedding_name is None else ""

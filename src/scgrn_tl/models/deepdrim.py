@@ -28,8 +28,8 @@ class DeepDRIM(nn.Module):
         h = dropout(ReLU(W dropout(x)))                                         (3 + 2k)·512 → 512
         logit = w · dropout(ReLU(V h)) + c                                      512 → 128 → 1
 
-    W weighs each image's vector by itself and adds up. What the images that hang on a alone come to, and those that
-    hang on b alone, is therefore computed once for a regulator and once for a target (the gene's *view*), out of
+    W weighs each image's vector by itself and adds up. What the images that depend on a alone come to, and those that
+    depend on b alone, is therefore computed once for a regulator and once for a target (the gene's *view*), out of
     distinct images, and only A(a,b) once a pair. That is the network of the paper but for rounding; in training there
     is one difference: pairs of a batch that share a gene share the entries dropped from its images.
 

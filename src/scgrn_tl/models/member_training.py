@@ -30,7 +30,7 @@ def train_members(trainers: Sequence[LinkTrainer]) -> None:
     """Run every trainer, on the CPU at the same time, each with its share of PyTorch's threads.
 
     One fit of a usual size gains little from a second core. Every trainer has generators of its own, so what one draws
-    does not hang on the others.
+    does not depend on the others.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ def threads_for(n_values: int) -> Iterator[None]:
 
     Threads that have to meet after every small operation wait for each other most of the time. Where they have fewer
     cores than they think (a busy laptop, a container with a quota), that makes it tens of times slower. The choice
-    hangs on the size alone, so that results do not change from run to run.
+    depends on the size alone, so that results do not change from run to run.
 
     Parameters
     ----------
