@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from scgrn_tl import settings
 from scgrn_tl.models.favor import FavorAttention, FavorStream, blocks, favor_performer
 from scgrn_tl.models.seeding import seeded_rng
 from scgrn_tl.models.threads import SMALL_WORK, threads_for
@@ -170,5 +171,11 @@ def test_small_work_takes_one_thread_and_puts_the_number_back():
         assert torch.get_num_threads() == 2
         with threads_for(SMALL_WORK + 1):
             assert torch.get_num_threads() == 2
+        with settings.override(n_threads=3):
+            with threads_for(SMALL_WORK):
+                assert torch.get_num_threads() == 1
+            with threads_for(SMALL_WORK + 1):
+                assert torch.get_num_threads() == 3
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -240,6 +240,14 @@ def test_half_precision_is_near(adata: ad.AnnData, weights: Path, dtype: str | t
 # ------------------------------------------------------------------------------------------------------ invariance
 
 
+@pytest.mark.parametrize(("gigabytes", "expected"), [(1, 4), (4, 17), (64, 38)])
+def test_batches_are_smaller_on_a_small_machine(gigabytes: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scgrn_tl.tl import _encode_cells
+
+    monkeypatch.setattr(_encode_cells, "total_memory", lambda: gigabytes * 10**9)
+    assert _encode_cells.default_batch_size(ScBERTConfig(n_genes=2900), 2900, "cpu") == expected
+
+
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
 def test_batch_size_does_not_matter(adata: ad.AnnData, weights: Path, batch_size: int) -> None:
     expected = sg.tl.scbert_embed(adata, weights=weights, copy=True)

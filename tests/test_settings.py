@@ -79,6 +79,13 @@ def test_verbosity_unknown():
         settings.verbosity = "loud"
 
 
+@pytest.mark.parametrize("value", [0, -1, 1.5, "2"])
+def test_threads_are_counted(value):
+    with pytest.raises(ValueError, match="n_threads is a whole number"):
+        settings.n_threads = value
+    assert settings.n_threads is None
+
+
 def test_silent_until_asked(capsys):
     assert any(isinstance(handler, logging.NullHandler) for handler in LOGGER.handlers)
     LOGGER.warning("for the application's own handlers")

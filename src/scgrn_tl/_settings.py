@@ -47,11 +47,15 @@ class Settings:
         Processes for work that divides into independent parts, as :class:`joblib.Parallel` counts them (``-1``: one a
         core). ``None`` leaves it to :func:`joblib.parallel_config` where that asks for more than one, and else takes
         every core.
+    n_threads
+        Threads of PyTorch on a CPU. ``None`` leaves PyTorch's own number (``OMP_NUM_THREADS``, else one a core). Work
+        too small to gain from a second thread takes one. Another number changes results by rounding.
     """
 
     device: str = "auto"
     progress: bool = True
     n_jobs: int | None = None
+    n_threads: int | None = None
     _cache_dir: Path | None = field(default=None, repr=False)
     _mirror: Path | None = field(default=None, repr=False)
     _verbosity: str = field(default="warning", repr=False)
@@ -60,6 +64,9 @@ class Settings:
         if not hasattr(type(self), name):
             msg = f"There is no setting {name!r}."
             raise AttributeError(msg)
+        if name == "n_threads" and value is not None and (not isinstance(value, int) or value < 1):
+            msg = f"n_threads is a whole number of at least 1, or None; not {value!r}."
+            raise ValueError(msg)
         super().__setattr__(name, value)
 
     @property

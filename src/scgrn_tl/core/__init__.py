@@ -20,7 +20,7 @@ from .errors import (
 )
 from .genes import GeneAlignment, GeneVocabulary, check_unique_genes
 from .matrix import ExpressionSummary, by_rows, expression_matrix, iter_cells, summarize_expression, to_dense
-from .memory import available_memory, peak_memory
+from .memory import available_memory, peak_memory, total_memory
 from .network import PriorNetwork
 from .parallel import parallel_map
 from .random import RNGLike, spawn_seeds
@@ -76,4 +76,5 @@ __all__ = [
     "summarize_expression",
     "to_dense",
     "tokenize",
+    "total_memory",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["available_memory", "peak_memory"]
+__all__ = ["available_memory", "peak_memory", "total_memory"]
 
 _CGROUPS = (
     ("/sys/fs/cgroup", "memory.max", "memory.current", ""),
@@ -28,6 +28,17 @@ def available_memory() -> int:
         left += sum(int(stat.get(f"{prefix}{part}_file", 0)) for part in ("active", "inactive"))
         available = min(available, max(0, left))
     return available
+
+
+def total_memory() -> int:
+    """Bytes of memory of this machine, or the limit of a container where that is less: the same at every call."""
+    import psutil
+
+    total = int(psutil.virtual_memory().total)
+    for folder, limit, _, _ in _CGROUPS:
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            total = min(total, int(Path(folder, limit).read_text()))
+    return total
 
 
 def peak_memory() -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .threads import threads_for
+from .threads import n_threads, threads_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,9 +39,8 @@ def train_members(trainers: Sequence[LinkTrainer]) -> None:
     """
     first = trainers[0]
     small_work = len(first.genes.features) * max(first.module.config.gnn_widths)
-    n_threads = torch.get_num_threads()
     in_turn = first.genes.features.device.type != "cpu" or first.supervision.mask.numel() >= _LARGE
-    if len(trainers) == 1 or n_threads == 1 or in_turn:
+    if len(trainers) == 1 or n_threads() == 1 or in_turn:
         with threads_for(small_work):
             for trainer in trainers:
                 trainer.run()
@@ -60,9 +59,9 @@ def train_members(trainers: Sequence[LinkTrainer]) -> None:
 
     for trainer in trainers:
         trainer.on_epoch = guarded(trainer.on_epoch)
-    n_workers = min(len(trainers), n_threads)
+    n_workers = min(len(trainers), n_threads())
     # PyTorch's number of threads is each thread's own: new ones start with that of the process, set here.
-    with _threads_each(n_threads // n_workers), ThreadPoolExecutor(n_workers) as pool:
+    with _threads_each(n_threads() // n_workers), ThreadPoolExecutor(n_workers) as pool:
         running = [pool.submit(trainer.run) for trainer in trainers]
         try:
             for future in as_completed(running):

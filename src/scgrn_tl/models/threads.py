@@ -1,4 +1,4 @@
-"""One thread for small work."""
+"""How many threads PyTorch computes with: as many as the settings say, and one for small work."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from scgrn_tl._settings import settings
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SMALL_WORK", "threads_for"]
+__all__ = ["SMALL_WORK", "n_threads", "threads_for"]
 
 SMALL_WORK = 2**18
 """Values of the largest activation up to which a second thread gains next to nothing."""
 
 
+def n_threads() -> int:
+    """Threads for work that gains from them: ``settings.n_threads``, or PyTorch's own number."""
+    return settings.n_threads or torch.get_num_threads()
+
+
 @contextmanager
 def threads_for(n_values: int) -> Iterator[None]:
-    """Inside the block PyTorch computes with one thread if its activations have no more than so many values.
+    """Inside the block PyTorch computes with :func:`n_threads`, or with one if its activations have few values.
 
     Threads that have to meet after every small operation wait for each other most of the time. Where they have fewer
     cores than they think (a busy laptop, a container with a quota), that makes it tens of times slower. The choice
@@ -30,8 +37,7 @@ def threads_for(n_values: int) -> Iterator[None]:
         Values of the largest activation of one step.
     """
     before = torch.get_num_threads()
-    if n_values <= SMALL_WORK:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1 if n_values <= SMALL_WORK else n_threads())
     try:
         yield
     finally:

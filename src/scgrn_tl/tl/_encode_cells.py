@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scgrn_tl._settings import settings
-from scgrn_tl.core import ArgumentError, peak_memory
+from scgrn_tl.core import ArgumentError, peak_memory, total_memory
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -28,7 +28,9 @@ LOGGER = logging.getLogger(__name__)
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 BATCH_BYTES = {"cpu": 2**28, "cuda": 2**32}
-"""Memory that a batch's hidden states may take."""
+"""Most memory that a batch's hidden states may take."""
+BATCH_SHARE = 1 / 32
+"""Most of the machine's or the GPU's memory that they may take."""
 LONG_RUN = 10.0
 """Seconds from which a run is announced with its cost."""
 
@@ -48,8 +50,15 @@ def cell_bytes(config: ScBERTConfig, n_positions: int) -> int:
 
 
 def default_batch_size(config: ScBERTConfig, n_positions: int, device: str) -> int:
-    """Cells in a batch, so that their hidden states stay within a fixed share of memory; at least 1, at most 64."""
-    budget = BATCH_BYTES.get(device.partition(":")[0], BATCH_BYTES["cpu"])
+    """Cells in a batch, so that their hidden states stay within a share of memory; at least 1, at most 64.
+
+    The share is of all memory and not of what is free now: the same machine always takes the same batches.
+    """
+    import torch
+
+    kind = device.partition(":")[0]
+    memory = torch.cuda.get_device_properties(device).total_memory if kind == "cuda" else total_memory()
+    budget = min(BATCH_BYTES.get(kind, BATCH_BYTES["cpu"]), memory * BATCH_SHARE)
     return int(np.clip(budget // cell_bytes(config, n_positions), 1, 64))
 
 

@@ -183,12 +183,13 @@ def _run_hash(
     import torch
 
     from scgrn_tl import __version__
+    from scgrn_tl.models.threads import n_threads
 
     described = {
         "training": asdict(training),
         "seed": seed,
         "versions": [__version__, torch.__version__],
-        "device": [device.partition(":")[0], torch.get_num_threads()],
+        "device": [device.partition(":")[0], n_threads()],
         "shape": tokens.shape,
     }
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
