@@ -324,12 +324,13 @@ def test_errors_of_the_reading_thread_are_raised_and_it_ends(
 
 
 HANGING = """
-    import json, sys, threading, time
+    import json, signal, sys, threading, time
     import anndata as ad
     import scgrn_tl as sg
     from scgrn_tl.models import ScBERT
     from scgrn_tl.tl import _resume_folder
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     folder, weights, stop_after = sys.argv[1], sys.argv[2], int(sys.argv[3])
     _resume_folder.SAVE_SHARE = float("inf")
     encode, calls = ScBERT.encode, []

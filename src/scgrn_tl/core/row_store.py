@@ -20,9 +20,11 @@ __all__ = ["RowStore", "column_blocks"]
 LOGGER = logging.getLogger(__name__)
 
 BLOCK_ENTRIES = 2**23
-"""Entries of the column-stored matrix that are read at a time: 64 MiB as float32 with their row numbers."""
+"""Most entries of the column-stored matrix that are read at a time: 64 MiB as float32 with their row numbers."""
 BUCKET_VALUES = 2**25
-"""Cells × genes of the rows that are sorted in memory together."""
+"""Most cells × genes of the rows that are sorted in memory together."""
+LEAST_BLOCKS = 16
+"""A smaller matrix is divided into so many blocks and buckets at least, so that it takes less memory."""
 
 
 class RowStore:
@@ -67,7 +69,7 @@ class RowStore:
         dtype = np.dtype(dtype)
         folder = Path(tempfile.mkdtemp(prefix="scgrn_tl-rows-"))
         LOGGER.info("The matrix is stored by columns: its rows are written once to %s, and removed at the end.", folder)
-        step = max(1, BUCKET_VALUES // max(1, n_columns))
+        step = max(1, min(BUCKET_VALUES // max(1, n_columns), -(-n_rows // LEAST_BLOCKS)))
         entry = np.dtype([("row", np.int32), ("column", np.int32), ("value", dtype)])
         indptr = np.zeros(n_rows + 1, dtype=np.int64)
         try:
@@ -127,8 +129,8 @@ def column_blocks(matrix: Any) -> Iterator[tuple[int, Any]]:
         bounds = np.cumsum([0, *matrix.chunks[1]])
     else:
         stored = np.asarray(matrix.group["indptr"][...], dtype=np.int64)
-        n_blocks = int(np.ceil(stored[-1] / BLOCK_ENTRIES))
-        cuts = np.searchsorted(stored, np.arange(1, n_blocks) * BLOCK_ENTRIES)
+        block_entries = min(BLOCK_ENTRIES, max(1, int(stored[-1]) // LEAST_BLOCKS))
+        cuts = np.searchsorted(stored, np.arange(block_entries, stored[-1], block_entries))
         bounds = np.unique([0, *cuts, len(stored) - 1])
     for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         block = matrix[:, start:stop]
