@@ -16,9 +16,9 @@ from pathlib import Path
 
 import anndata
 import numpy as np
-from rows.measure import peak_bytes
 
 import scgrn_tl as sg
+from scgrn_tl.core import peak_memory
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("path", type=Path)
@@ -39,4 +39,4 @@ seconds = time.perf_counter() - began
 if os.environ.get("RANK", "0") == "0":
     if arguments.embedding is not None:
         np.save(arguments.embedding, adata.varm["scbert"])
-    print(json.dumps({"seconds": seconds, "cells_per_second": adata.n_obs / seconds, "peak": peak_bytes()}))
+    print(json.dumps({"seconds": seconds, "cells_per_second": adata.n_obs / seconds, "peak": peak_memory()}))

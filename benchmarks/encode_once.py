@@ -6,10 +6,10 @@ import json
 import sys
 
 import torch
-from rows.measure import peak_bytes
 
+from scgrn_tl.core import peak_memory
 from scgrn_tl.models import ScBERT, ScBERTConfig
 
 n_genes = int(sys.argv[1])
 ScBERT(ScBERTConfig(n_genes=n_genes)).eval().encode(torch.zeros(1, n_genes, dtype=torch.int64))
-print(json.dumps({"peak": peak_bytes()}))
+print(json.dumps({"peak": peak_memory()}))

@@ -1,4 +1,4 @@
-"""Two ways of doing the same, timed in turn; and the peak memory of a process."""
+"""Two ways of doing the same, timed in turn; and scripts in processes of their own."""
 
 from __future__ import annotations
 
@@ -61,17 +61,6 @@ def time_row(what, against, ours, theirs, *, at_least: float, repeats: int) -> R
     return Row(
         what, against, f"{mine:.3g} s", f"{others:.3g} s", f"{ratio:.2f}×", f"≥ {at_least:g}×", ratio >= at_least
     )
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has had at a time."""
-    status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss of a child process starts from its parent's on Linux
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def in_child(script: str, *arguments: object, threads: int | None = None, launcher: tuple[str, ...] = ()) -> dict:

@@ -147,8 +147,7 @@ def scbert_embed(
         The plain mean over the same cells.
     ``obsm[f"{key_added}_attention"]`` : ``float32 (N, T)``
         Attention of each cell's genes (a dask array where it is on disk), in the order of ``uns[key_added]["genes"]``.
-        Rows sum to 1. The row of a cell
-        without counts is uniform; the row of a cell that ``n_cells`` left out is zero.
+        Rows sum to 1. The row of a cell without counts is uniform; the row of a cell that ``n_cells`` left out is zero.
     ``obs[f"{key_added}_pooled"]`` : ``bool``
         Whether the cell was encoded, and so counts in the embeddings.
     ``uns[key_added]``
