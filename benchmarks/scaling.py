@@ -57,11 +57,11 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         speed.plot(part["n"], part["cells_per_second"], marker="o", color="C0")
         memory.plot(part["n"], part["peak"] / 1e9, marker="o", color="C1")
         speed.set(title=title, ylabel="cells / s")
-        memory.set(xlabel=f"number of {axis}", ylabel="peak memory, GB", ylim=(0, None))
+        memory.set(xlabel=f"number of {axis}", ylabel="peak memory, GB", ylim=(0, 1.15 * part["peak"].max() / 1e9))
         if axis == "processes":
             memory.set_xticks(part["n"])
-            memory.set_ylabel("peak memory of a process, GB")
-            speed.set_ylim(0, None)
+            memory.set_ylabel("of a process, GB")
+            speed.set_ylim(0, 1.15 * part["cells_per_second"].max())
         else:
             speed.set(xscale="log", yscale="log")
         for ax in (speed, memory):
