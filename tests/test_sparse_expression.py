@@ -39,7 +39,8 @@ def stored(kind: str, matrix: sparse.csr_matrix, folder) -> ad.AnnData:
         return ad.AnnData(blocks, var=var)
     if kind in {"csr", "csc"}:
         return ad.AnnData(matrix.asformat(kind), var=var)
-    adata = ad.AnnData(matrix.toarray() if kind.endswith("dense") else matrix, var=var)
+    form = {"backed dense": matrix.toarray(), "backed csc": matrix.tocsc()}
+    adata = ad.AnnData(form.get(kind, matrix), var=var)
     adata.write_h5ad(folder / "a.h5ad")
     if kind.startswith("backed"):
         return ad.read_h5ad(folder / "a.h5ad", backed="r")
@@ -51,7 +52,7 @@ def stored(kind: str, matrix: sparse.csr_matrix, folder) -> ad.AnnData:
 
 
 @pytest.mark.parametrize("normalized", [True, False], ids=["values", "counts"])
-@pytest.mark.parametrize("kind", ["csr", "csc", "backed", "backed dense", "zarr", "dask"])
+@pytest.mark.parametrize("kind", ["csr", "csc", "backed", "backed csc", "backed dense", "zarr", "dask"])
 def test_sparse_task_is_the_dense_one(always_large, tmp_path, kind, normalized):
     matrix = counts(normalized=normalized)
     dense = make_task(ad.AnnData(matrix.toarray(), var=pd.DataFrame(index=[f"g{n}" for n in range(N_GENES)])))
@@ -64,6 +65,21 @@ def test_sparse_task_is_the_dense_one(always_large, tmp_path, kind, normalized):
     np.testing.assert_array_equal(task.expression.toarray(), dense.expression)
     np.testing.assert_array_equal(task.with_dense_expression().expression, dense.expression)
     assert (matrix != before).nnz == 0
+
+
+def test_columns_on_disk_are_turned_around_once(always_large, tmp_path, monkeypatch):
+    adata = stored("backed csc", counts(normalized=False), tmp_path)
+    columns, of_class = [], type(adata.X).__getitem__
+
+    def spy(matrix, index):
+        columns.append(index[1] if isinstance(index, tuple) and index[0] == slice(None) else "rows")
+        return of_class(matrix, index)
+
+    monkeypatch.setattr(type(adata.X), "__getitem__", spy)
+    make_task(adata)
+    assert "rows" not in columns  # a block of rows would read the whole file
+    assert [block.start for block in columns] == [0, *(block.stop for block in columns[:-1])]
+    assert columns[-1].stop == N_GENES
 
 
 def test_small_or_full_expression_is_dense(monkeypatch):

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from .errors import ArgumentError, GeneOverlapError, MissingKeyError
 from .genes import check_unique_genes, mismatch_hint, same_but_case
-from .matrix import expression_matrix, iter_cells, summarize_expression
+from .matrix import by_rows, expression_matrix, iter_cells, summarize_expression
 from .sparse_expression import is_large_and_sparse, sparse_genes_by_cells
 from .split import EdgeSplit
 from .task import GRNTask
@@ -72,8 +72,8 @@ def genes_by_cells(adata: AnnData, layer: str | None = None) -> np.ndarray:
 
 
 def _checked(adata: AnnData, layer: str | None) -> tuple[Any, np.ndarray | None]:
-    """Expression as it is stored (cells × genes), checked, and each cell's total if the values are counts."""
-    matrix = expression_matrix(adata, layer)
+    """Expression (cells × genes) whose rows are cheap to read, checked, and each cell's total if it is of counts."""
+    matrix = by_rows(expression_matrix(adata, layer))
     summary = summarize_expression(matrix, adata.obs_names, adata.var_names)
     return matrix, summary.totals if needs_normalization("auto", summary) else None
 

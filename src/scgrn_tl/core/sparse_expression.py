@@ -33,15 +33,13 @@ def sparse_genes_by_cells(matrix: Any, totals: np.ndarray | None = None) -> spar
     Parameters
     ----------
     matrix
-        Any matrix that an AnnData can hold. It is never changed.
+        As :func:`scgrn_tl.core.by_rows` gives it. It is never changed.
     totals
         ``(N,)``, each cell's count, if the values are counts to be normalised to ``log2(1 + 10⁴·count/total)``.
     """
     in_memory = sparse.issparse(matrix) and matrix.format == "csr"
     if in_memory and totals is None and matrix.dtype == np.float32 and matrix.has_canonical_format:
         return sparse.csr_array(matrix).T
-    if sparse.issparse(matrix) and not in_memory:
-        matrix = matrix.tocsr()
     blocks = []
     for start in range(0, matrix.shape[0], _BLOCK_CELLS):
         rows = slice(start, min(start + _BLOCK_CELLS, matrix.shape[0]))
