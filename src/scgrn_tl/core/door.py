@@ -203,7 +203,7 @@ def make_task(
         Regulators to score, besides those of the prior and the split. Names that the data do not have are left out.
         Without names, prior and split, every gene is scored as a regulator.
     embedding, embedding_widths
-        ``(G, D)`` and the widths of its parts; see :func:`~scgrn_tl.core.read_embedding` and :class:`GRNTask`.
+        ``(G, D)``, see :func:`~scgrn_tl.core.read_embedding`, and the widths of its parts.
     seed, device, n_jobs, pseudotime
         Handed on; for the last see :func:`read_pseudotime`.
 

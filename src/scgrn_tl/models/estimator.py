@@ -254,7 +254,7 @@ class ScTransNet:
         )
 
     def attention(self) -> sparse.csr_matrix | None:
-        """:func:`~scgrn_tl.models.edge_effects.mean_attention` of the members; ``None`` without a graph."""
+        """Attention of the graph network (eq. 12), ``(G, G)`` as in ``varp["grn_attention"]``; ``None`` without one."""
         inputs, prior = self._fitted()
         modules = [member.module for member in self._members]
         return mean_attention(modules, inputs, prior, self._graph(inputs, prior)) if self.config.use_gnn else None
@@ -263,9 +263,9 @@ class ScTransNet:
         """What the logit of a pair owes to single edges of the prior: each is left out of the graph in turn.
 
         Nothing is fitted anew. Tried are the edges of the ``n_messages`` messages that the ``regulator`` attends to
-        most, as many of the ``target``, and the pair's own; see :func:`~scgrn_tl.models.edge_effects.edge_effects`.
-        One :class:`~scgrn_tl.models.edge_effects.EdgeEffect` for each, the largest change first. Logits are those of
-        :meth:`score`, which raises the same error on unknown names: before calibration.
+        most, as many of the ``target``, and the pair's own. One :class:`~scgrn_tl.models.EdgeEffect` for each, the
+        largest change first. Logits are those of :meth:`score`, which raises the same error on unknown names: before
+        calibration.
         """
         row, column = self._places([(str(regulator), str(target))])
         pair, modules = (int(row[0]), int(column[0])), [member.module for member in self._members]
