@@ -17,12 +17,13 @@ from scgrn_tl.core import (
     resolve_device,
 )
 
-from ._cell_groups import CellGroups, obs_column
+from ._cell_groups import CellGroups
 from ._cell_weighting import CellWeighting
 from ._encode_cells import CellEncoder, default_batch_size
 from ._encoder_source import EncoderSource, load_encoder
 from ._hidden_store import HiddenStore
 from ._slots import Slots, check_key, open_anndata, run_record, write_slots
+from ._stored_embedding import StoredEmbedding, read_stored_embedding
 from ._token_stream import Expression, GeneSequence, TokenStream
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def attentive_pool(
         msg = f"key_added={key_added!r} is where scbert_embed's own results are, which this needs; choose another name."
         raise ArgumentError(msg)
     check_unique_genes([str(name) for name in adata.var_names])
-    embedding = _read_embedding(adata, key)
+    embedding = read_stored_embedding(adata, key)
     groups = None if groupby is None else CellGroups.from_obs(adata, groupby, "groupby")
     batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key")
     attention = adata.obsm.get(f"{key}_attention")
@@ -192,35 +193,6 @@ def attentive_pool(
 
 
 @dataclass(frozen=True, eq=False)
-class _Embedding:
-    """What an earlier :func:`scbert_embed` left: its record, the T genes, and which cells were encoded."""
-
-    record: Any
-    genes: tuple[str, ...]
-    pooled: np.ndarray
-
-    @property
-    def cells(self) -> np.ndarray:
-        """Ascending row numbers of the encoded cells."""
-        return np.flatnonzero(self.pooled)
-
-
-def _read_embedding(adata: AnnData, key: str) -> _Embedding:
-    record = adata.uns.get(key)
-    if not isinstance(record, dict) or "genes" not in record or f"{key}_pooled" not in adata.obs:
-        msg = (
-            f"Did not find uns[{key!r}] and obs[{key + '_pooled'!r}] of a gene embedding. "
-            f"Run `sg.tl.scbert_embed(adata, key_added={key!r})` first."
-        )
-        raise MissingKeyError(msg)
-    pooled = obs_column(adata, f"{key}_pooled").to_numpy(dtype=bool)
-    if not pooled.any():
-        msg = f"None of the cells left in this AnnData was encoded (obs[{key + '_pooled'!r}] is False for all)."
-        raise ArgumentError(msg)
-    return _Embedding(record, tuple(map(str, record["genes"])), pooled)
-
-
-@dataclass(frozen=True, eq=False)
 class _StoredCells:
     """Hidden states from a zarr store, attention from ``obsm``."""
 
@@ -230,7 +202,7 @@ class _StoredCells:
 
     @classmethod
     def open(
-        cls, adata: AnnData, path: str | os.PathLike[str], embedding: _Embedding, attention: np.ndarray | None
+        cls, adata: AnnData, path: str | os.PathLike[str], embedding: StoredEmbedding, attention: np.ndarray | None
     ) -> _StoredCells:
         store = HiddenStore.open(path)
         if (genes := store.names("genes")) != embedding.genes:
@@ -279,7 +251,7 @@ class _EncodedCells:
     stored_attention: np.ndarray | None
 
     @classmethod
-    def open(cls, adata: AnnData, embedding: _Embedding, attention: np.ndarray | None) -> _EncodedCells:
+    def open(cls, adata: AnnData, embedding: StoredEmbedding, attention: np.ndarray | None) -> _EncodedCells:
         record = embedding.record
         params = record["params"]
         if adata.n_vars != int(record["cells"]["n_vars"]):
