@@ -17,7 +17,7 @@ from scgrn_tl.core import (
     resolve_device,
 )
 
-from ._cell_groups import CellGroups, obs_column
+from ._cell_groups import CellGroups, by_batch, obs_column
 from ._cell_weighting import CellWeighting
 from ._encode_cells import CellEncoder, default_batch_size
 from ._encoder_source import EncoderSource, load_encoder
@@ -124,6 +124,8 @@ def attentive_pool(
     >>> sg.tl.scbert_embed(adata, weights="fit", hidden_to="hidden.zarr")  # doctest: +SKIP
     >>> sg.tl.attentive_pool(adata, weighting="top_k", top_k=50, hidden="hidden.zarr")  # doctest: +SKIP
     """
+    from scgrn_tl.models.pooling import mean_of_pools
+
     data = adata
     adata = open_anndata(data, modality=modality, copy=copy)
     rule = CellWeighting(weighting, temperature, top_k)
@@ -169,7 +171,7 @@ def attentive_pool(
     slots = Slots(dropped=_earlier_results(adata, key_added))
     where = adata.var_names.get_indexer(list(embedding.genes))
     for group in dict.fromkeys(stratum.group for stratum in strata):
-        pooled = _mean_of_batches([stratum.pool for stratum in strata if stratum.group == group])
+        pooled = mean_of_pools(stratum.pool for stratum in strata if stratum.group == group)
         values = np.full((adata.n_vars, source.dim), np.nan, dtype=np.float32)
         values[where[where >= 0]] = pooled[where >= 0]
         slots.varm[key_added if group is None else f"{key_added}_{group}"] = values
@@ -381,13 +383,11 @@ def _stratify(
     members: dict[str | None, np.ndarray] = {None: pooled}
     if groups is not None:
         members |= {name: mask & pooled for name, mask in groups.masks().items()}
-    in_batch = [np.ones_like(pooled)] if batches is None else list(batches.masks().values())
-    strata = []
-    for group, member in members.items():
-        parts = [member & batch for batch in in_batch]
-        parts = [part for part in parts if part.any()] or [np.zeros_like(pooled)]
-        strata += [_Stratum(group, part, GenePool(n_genes, dim), rule.ranking(n_genes)) for part in parts]
-    return strata
+    return [
+        _Stratum(group, part, GenePool(n_genes, dim), rule.ranking(n_genes))
+        for group, member in members.items()
+        for part in by_batch(member, batches).values()
+    ]
 
 
 def _pool(
@@ -401,15 +401,6 @@ def _pool(
         if len(inside):
             weights = rule.weights(attention[inside], stratum.ranking)
             stratum.pool.update(states[torch.from_numpy(inside)], torch.from_numpy(weights))
-
-
-def _mean_of_batches(pools: list[GenePool]) -> np.ndarray:
-    """``float64 (T, D)``, the mean of the batches' embeddings, over those where the gene has any weight."""
-    pooled = np.stack([pool.result(np.float64) for pool in pools])
-    known = ~np.isnan(pooled)
-    count = known.sum(axis=0)
-    total = np.where(known, pooled, 0.0).sum(axis=0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def _earlier_results(adata: AnnData, key: str) -> set[tuple[str, str]]:
