@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from scgrn_tl.core import (
     ArgumentError,
     MissingKeyError,
-    WeightsError,
-    WeightsUnavailableError,
     check_unique_genes,
-    resolve_device,
 )
 
-from ._cell_groups import CellGroups, obs_column
+from ._cell_groups import CellGroups
 from ._cell_weighting import CellWeighting
-from ._encode_cells import CellEncoder, default_batch_size
-from ._encoder_source import EncoderSource, load_encoder
+from ._encoded_again import READ_BYTES, EmbeddingRecord, EncodedCells, read_attention, read_embedding_record
 from ._hidden_store import HiddenStore
 from ._slots import Slots, check_key, open_anndata, run_record, write_slots
-from ._token_stream import Expression, GeneSequence, TokenStream
 
 if TYPE_CHECKING:
     import os
@@ -40,9 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["attentive_pool"]
 
 LOGGER = logging.getLogger(__name__)
-
-READ_BYTES = 2**26
-"""Hidden states read at a time."""
 
 
 def attentive_pool(
@@ -134,7 +126,7 @@ def attentive_pool(
         msg = f"key_added={key_added!r} is where scbert_embed's own results are, which this needs; choose another name."
         raise ArgumentError(msg)
     check_unique_genes([str(name) for name in adata.var_names])
-    embedding = _read_embedding(adata, key)
+    embedding = read_embedding_record(adata, key)
     groups = None if groupby is None else CellGroups.from_obs(adata, groupby, "groupby")
     batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key")
     attention = adata.obsm.get(f"{key}_attention")
@@ -145,7 +137,7 @@ def attentive_pool(
         )
         raise ArgumentError(msg)
 
-    source: _StoredCells | _EncodedCells
+    source: _StoredCells | EncodedCells
     if hidden is not None:
         if attention is None and weighting != "mean":
             msg = (
@@ -155,7 +147,7 @@ def attentive_pool(
             raise MissingKeyError(msg)
         source = _StoredCells.open(adata, hidden, embedding, attention)
     else:
-        source = _EncodedCells.open(adata, embedding, attention)
+        source = EncodedCells.open(adata, embedding, attention, otherwise="pass `hidden=`")
 
     strata = _stratify(groups, batches, embedding.pooled, rule, len(embedding.genes), source.dim)
     if rule.ranks:
@@ -192,35 +184,6 @@ def attentive_pool(
 
 
 @dataclass(frozen=True, eq=False)
-class _Embedding:
-    """What an earlier :func:`scbert_embed` left: its record, the T genes, and which cells were encoded."""
-
-    record: Any
-    genes: tuple[str, ...]
-    pooled: np.ndarray
-
-    @property
-    def cells(self) -> np.ndarray:
-        """Ascending row numbers of the encoded cells."""
-        return np.flatnonzero(self.pooled)
-
-
-def _read_embedding(adata: AnnData, key: str) -> _Embedding:
-    record = adata.uns.get(key)
-    if not isinstance(record, dict) or "genes" not in record or f"{key}_pooled" not in adata.obs:
-        msg = (
-            f"Did not find uns[{key!r}] and obs[{key + '_pooled'!r}] of a gene embedding. "
-            f"Run `sg.tl.scbert_embed(adata, key_added={key!r})` first."
-        )
-        raise MissingKeyError(msg)
-    pooled = obs_column(adata, f"{key}_pooled").to_numpy(dtype=bool)
-    if not pooled.any():
-        msg = f"None of the cells left in this AnnData was encoded (obs[{key + '_pooled'!r}] is False for all)."
-        raise ArgumentError(msg)
-    return _Embedding(record, tuple(map(str, record["genes"])), pooled)
-
-
-@dataclass(frozen=True, eq=False)
 class _StoredCells:
     """Hidden states from a zarr store, attention from ``obsm``."""
 
@@ -230,7 +193,7 @@ class _StoredCells:
 
     @classmethod
     def open(
-        cls, adata: AnnData, path: str | os.PathLike[str], embedding: _Embedding, attention: np.ndarray | None
+        cls, adata: AnnData, path: str | os.PathLike[str], embedding: EmbeddingRecord, attention: np.ndarray | None
     ) -> _StoredCells:
         store = HiddenStore.open(path)
         if (genes := store.names("genes")) != embedding.genes:
@@ -246,7 +209,7 @@ class _StoredCells:
         return int(self.store.array.shape[2])
 
     def attention(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return _stored_attention(self.stored_attention, cells)
+        return read_attention(self.stored_attention, cells)
 
     def hidden(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor, np.ndarray]]:
         import torch
@@ -269,92 +232,6 @@ class _StoredCells:
                 values = np.ones((len(rows), n_genes)) if attention is None else np.asarray(attention[rows])
                 yield rows, torch.from_numpy(states), values
                 bar.update(len(rows))
-
-
-@dataclass(frozen=True, eq=False)
-class _EncodedCells:
-    """Hidden states by encoding the cells again; attention from ``obsm``, or else from the encoder as well."""
-
-    encoder: CellEncoder
-    stored_attention: np.ndarray | None
-
-    @classmethod
-    def open(cls, adata: AnnData, embedding: _Embedding, attention: np.ndarray | None) -> _EncodedCells:
-        record = embedding.record
-        params = record["params"]
-        if adata.n_vars != int(record["cells"]["n_vars"]):
-            msg = (
-                f"The AnnData has {adata.n_vars} genes; it had {int(record['cells']['n_vars'])} when it was embedded. "
-                "So the same tokens cannot be made again. Pass `hidden=`, or run `sg.tl.scbert_embed` again."
-            )
-            raise ArgumentError(msg)
-        expression = Expression.from_anndata(adata, params.get("layer"), bool(record["normalized"]))
-        device = resolve_device(None)
-        source = _load_again(record["weights"], expression, adata, device)
-        absent = [gene for gene in embedding.genes if gene not in source.vocabulary]
-        if absent:
-            msg = f"The encoder does not know {len(absent)} genes of the embedding: run `sg.tl.scbert_embed` again."
-            raise ArgumentError(msg)
-        sequence = GeneSequence.of_names(adata, source.vocabulary, embedding.genes)
-        if (sequence.columns < 0).any() and params.get("genes") != "vocabulary":
-            msg = "Genes were renamed since the embedding was made: run `sg.tl.scbert_embed` again."
-            raise ArgumentError(msg)
-        dtype = str(params["dtype"])
-        model = source.model.double() if dtype == "float64" else source.model
-        encoder = CellEncoder(
-            model=model.to(device).eval(),
-            stream=TokenStream(expression, sequence.columns),
-            positions=sequence.positions,
-            batch_size=default_batch_size(source.model.config, len(sequence), device),
-            device=device,
-            dtype=dtype,
-        )
-        return cls(encoder, attention)
-
-    @property
-    def dim(self) -> int:
-        return self.encoder.model.config.dim
-
-    def attention(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        if self.stored_attention is not None:
-            yield from _stored_attention(self.stored_attention, cells)
-            return
-        for rows, encoding in self.encoder.run(cells, label="Encoding (ranking cells)"):
-            yield rows, encoding.attention.float().cpu().numpy()
-
-    def hidden(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor, np.ndarray]]:
-        for rows, encoding in self.encoder.run(cells):
-            attention = self.stored_attention
-            values = encoding.attention.float().cpu().numpy() if attention is None else np.asarray(attention[rows])
-            yield rows, encoding.hidden.cpu(), values
-
-
-def _load_again(record: Any, expression: Expression, adata: AnnData, device: str) -> EncoderSource:
-    """The encoder that ``uns`` names, checked against its hash."""
-    from pathlib import Path
-
-    kind, path = str(record["kind"]), Path(str(record["path"]))
-    weights: str | Path = path if path.exists() or kind == "path" else kind
-    if kind == "path" and not path.exists():
-        msg = f"The weights of the embedding, {path}, are gone. Put them back, or pass `hidden=`."
-        raise WeightsUnavailableError(msg)
-    source = load_encoder(weights, expression, adata.var_names, seed=int(record["fit_seed"]), device=device)
-    if source.sha256 != str(record["sha256"]):
-        msg = (
-            f"{source.path} has SHA-256 {source.sha256}; the embedding was made with {record['sha256']}. "
-            "Put those weights back, pass `hidden=`, or run `sg.tl.scbert_embed` again."
-        )
-        raise WeightsError(msg)
-    return source
-
-
-def _stored_attention(attention: np.ndarray | None, cells: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    if attention is None:
-        return
-    step = max(1, READ_BYTES // (8 * attention.shape[1]))
-    for start in range(0, len(cells), step):
-        rows = cells[start : start + step]
-        yield rows, np.asarray(attention[rows])
 
 
 @dataclass(frozen=True, eq=False)
