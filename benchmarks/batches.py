@@ -3,20 +3,20 @@
     python benchmarks/batches.py
     python benchmarks/batches.py --seeds 10 --out batches.md
 
-Two simulated batches of the same biology. One is good; the other is sequenced to a third of the depth, with a tenth of its
-counts from ambient RNA; and each captures genes with efficiencies of its own (log-normal, standard deviation 0.4). One
-has three times the cells of the other, the good one in the setting `small batch poor`, the poor one in `large batch poor`:
-weighing batches alike takes weight from the good batch in the first setting and gives it weight in the second, so either
-one alone would decide the outcome by its choice.
+Two simulated batches of the same biology. One is good; the other is sequenced to a third of the depth, with a tenth of
+its counts from ambient RNA; and each captures genes with efficiencies of its own (log-normal, standard deviation 0.4).
+One has three times the cells of the other, the good one in the setting `small batch poor`, the poor one in `large batch
+poor`: weighing batches alike takes weight from the good batch in the first and gives it weight in the second, so that
+the choice of one setting would decide the outcome.
 
-These numbers were chosen before any variant was run, for what data from two chemistries or laboratories look like: depths
-that differ two- to fourfold, ambient shares of some per cent up to tens of per cent in droplets (SoupX, Young and Behjati
-2020), and genes whose detection differs by tens of per cent beyond that.
+These numbers were chosen before any variant was run, for what data from two chemistries or laboratories look like:
+depths that differ two- to fourfold, ambient shares of some per cent up to tens of per cent in droplets (SoupX, Young
+and Behjati 2020), and genes whose detection differs by tens of per cent beyond that.
 
-Every variant of one seed has the same cells, edges held out (a third of each TF's), seeds and settings. `one batch` is the
-same molecules sequenced without batches, at the depth of the good one. Test edges are scored by scTransNet on the pooled
-embedding; the hub floor knows no expression. Agreement is that of `tl.batch_agreement`, of genes' ten nearest neighbours
-and of cells' attention: within is between two halves of one batch, between is between halves of the two.
+Every variant of one seed has the same cells, held-out edges (a third of each TF's), seeds and settings. `one batch` is
+the same molecules sequenced without batches, at the depth of the good one. Test edges are scored by scTransNet on the
+pooled embedding; the hub floor knows no expression. Agreement is that of `tl.batch_agreement`, of genes' ten nearest
+neighbours and of cells' attention: within is between two halves of one batch, between is between halves of the two.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from scgrn_tl.core import ArgumentError, check_unique_genes
 
 from ._cell_groups import CellGroups, by_batch
 from ._cell_weighting import CellWeighting
-from ._embedded_cells import open_cells, read_embedding_record
+from ._embedded_cells import open_cells
+from ._encoded_again import read_embedding_record
 from ._slots import Slots, check_key, open_anndata, run_record, write_slots
 from ._strata import Stratum, pool_strata
 

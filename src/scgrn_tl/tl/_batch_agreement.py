@@ -24,7 +24,8 @@ from scgrn_tl.core.agreement import (
 
 from ._cell_groups import CellGroups
 from ._cell_weighting import CellWeighting
-from ._embedded_cells import open_cells, read_embedding_record
+from ._embedded_cells import open_cells
+from ._encoded_again import read_embedding_record
 from ._slots import Slots, check_key, open_anndata, run_record, write_slots
 from ._strata import Stratum, pool_strata
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from scgrn_tl.core import RNGLike
 
-    from ._embedded_cells import Embedding
+    from ._encoded_again import EmbeddingRecord
 
 __all__ = ["batch_agreement"]
 
@@ -224,7 +225,7 @@ def _draw_halves(batches: CellGroups, pooled: np.ndarray, seed: int) -> list[_Ha
 def _embeddings_of_halves(
     adata: AnnData,
     batches: CellGroups,
-    embedding: Embedding,
+    embedding: EmbeddingRecord,
     key: str,
     hidden: str | os.PathLike[str] | None,
     seed: int,
@@ -306,7 +307,7 @@ def _two(adata: AnnData, one: str, other: str) -> tuple[sparse.csr_matrix, spars
 def _told_from_attention(
     adata: AnnData,
     batches: CellGroups,
-    embedding: Embedding,
+    embedding: EmbeddingRecord,
     key: str,
     max_cells: int,
     cells_seed: int,
