@@ -9,9 +9,9 @@ One has three times the cells of the other, the good one in the setting `small b
 poor`: weighing batches alike takes weight from the good batch in the first and gives it weight in the second, so that
 the choice of one setting would decide the outcome.
 
-These numbers were chosen before any variant was run, for what data from two chemistries or laboratories look like:
-depths that differ two- to fourfold, ambient shares of some per cent up to tens of per cent in droplets (SoupX, Young
-and Behjati 2020), and genes whose detection differs by tens of per cent beyond that.
+These numbers were chosen before any variant was run, as what one meets between two laboratories or chemistries: depths
+that differ severalfold, ambient RNA whose share differs between experiments (Young and Behjati 2020), and genes whose
+detection differs by tens of per cent beyond that (log-normal factors, as Splatter draws them; Zappia et al. 2017).
 
 Every variant of one seed has the same cells, held-out edges (a third of each TF's), seeds and settings. `one batch` is
 the same molecules sequenced without batches, at the depth of the good one. Test edges are scored by scTransNet on the

@@ -34,6 +34,16 @@ def test_adding_a_method_takes_what_the_page_says():
     assert names["adata"].uns["grn"]["params"]["method"] == "nearest_target"
 
 
+@pytest.mark.slow
+def test_batches():
+    names: dict[str, object] = {"__name__": "a_notebook"}
+    exec(compile(python_blocks("batches.md"), "batches.md", "exec"), names)
+    adata = names["adata"]
+    assert adata.uns["scbert"]["params"]["batch_key"] == "batch"
+    assert adata.uns["batch_agreement"]["embeddings"]["cells"].tolist() == ["all", "half", "half", "half"]
+    assert list(adata.uns["halves"]["groups"]) == ["batch1_0", "batch1_1", "batch2_0", "batch2_1"]
+
+
 def test_the_table_of_methods_has_a_row_for_each():
     rows = [row for row in (DOCS / "methods.md").read_text(encoding="utf-8").splitlines() if row.startswith("|")]
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}

@@ -26,7 +26,8 @@ class Batches:
     .. math:: \mu'_{in} = d_b \left[(1 - α_b)\,e_{ib}\,\mu_{in}
               + \frac{α_b}{|b|} \sum_{m \in b} e_{im}\,\mu_{im}\right]
 
-    with a depth d, an ambient share α, and the gene's capture efficiency e, log-normal with mean 1.
+    with a depth d, an ambient share α, and the gene's capture efficiency e, log-normal with mean 1 (the distribution of
+    Splatter's batch factors, Zappia et al. 2017).
 
     Attributes
     ----------
