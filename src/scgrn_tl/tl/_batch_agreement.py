@@ -191,8 +191,7 @@ def _stored_embeddings(adata: AnnData, batches: CellGroups, key: str, batch_key:
     if absent:
         msg = (
             f"Did not find .varm of {len(absent)} of the {len(batches.names)} batches ({', '.join(absent[:3])}). Run "
-            f"`sg.tl.scbert_embed(adata, groupby={batch_key!r}, key_added={key!r}, …)` first; of cells already "
-            f"embedded, with the same weights."
+            f"`sg.tl.scbert_embed(adata, groupby={batch_key!r}, key_added={key!r}, …)` first."
         )
         raise MissingKeyError(msg)
     return {name: np.asarray(adata.varm[f"{key}_{name}"]) for name in batches.names}
