@@ -159,12 +159,12 @@ def main() -> None:
             for setting in SETTINGS:
                 rows += run(setting, seed, Path(folder), with_training=with_training)
             print(f"seed {seed}: {time.perf_counter() - began:.0f} s", flush=True)
-    table = pd.DataFrame(rows)
-    text = tables(table)
+            if arguments.out is not None:  # what is done survives an end before its time
+                pd.DataFrame(rows).to_csv(arguments.out.with_suffix(".csv"), index=False)
+    text = tables(pd.DataFrame(rows))
     print(f"\n{text}")
     if arguments.out is not None:
         arguments.out.write_text(text + "\n")
-        table.to_csv(arguments.out.with_suffix(".csv"), index=False)
 
 
 if __name__ == "__main__":
