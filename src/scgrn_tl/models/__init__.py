@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "pooling": ["GenePool"],
         "prior_gnn": ["PriorGNN", "PriorGNNLayer"],
         "prior_graph": ["RelationalGraph"],
+        "scbert_model": ["ScBERTModel"],
         "scbert": ["Encoding", "ScBERT", "ScBERTConfig"],
         "sctransnet": ["ScTransNetConfig", "ScTransNetModule"],
         "seeding": ["seeded_rng"],

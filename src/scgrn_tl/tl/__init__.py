@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_fit_grn": ["fit_grn"],
         "_infer_grn": ["infer_grn"],
         "_scbert_embed": ["scbert_embed"],
+        "_scbert_finetune": ["scbert_finetune"],
         "_scbert_pretrain": ["scbert_pretrain"],
     },
 )
