@@ -147,7 +147,10 @@ def _fit(fit: argparse.ArgumentParser) -> None:
         "--method", default="sctransnet", metavar="NAME", help="a supervised one of `scgrn-tl methods` (sctransnet)"
     )
     fit.add_argument(
-        "--use-rep", default="scbert", metavar="KEY", help="gene embedding in .varm (default scbert), or none for none"
+        "--use-rep",
+        action="append",
+        metavar="KEY",
+        help="gene embedding in .varm (default scbert), or none for none; repeat it to join several",
     )
     fit.add_argument(
         "--weights", default="panglao", metavar="W", help="where .varm lacks it: panglao (default), fit or a path"

@@ -3,8 +3,9 @@
 from ._ablation import ablation
 from ._benchmark import benchmark
 from ._calibration import calibration
+from ._edge_explanation import edge_explanation
 from ._grn_edges import grn_edges
 from ._roc_pr import roc_pr
 from ._training_history import training_history
 
-__all__ = ["ablation", "benchmark", "calibration", "grn_edges", "roc_pr", "training_history"]
+__all__ = ["ablation", "benchmark", "calibration", "edge_explanation", "grn_edges", "roc_pr", "training_history"]

@@ -11,8 +11,8 @@ from scgrn_tl.core import ArgumentError, check_unique_genes
 from ._cell_groups import CellGroups, by_batch
 from ._cell_weighting import CellWeighting
 from ._embedded_cells import open_cells
-from ._encoded_again import read_embedding_record
 from ._slots import Slots, check_key, open_anndata, run_record, write_slots
+from ._stored_embedding import read_stored_embedding
 from ._strata import Stratum, pool_strata
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def attentive_pool(
         msg = f"key_added={key_added!r} is where scbert_embed's own results are, which this needs; choose another name."
         raise ArgumentError(msg)
     check_unique_genes([str(name) for name in adata.var_names])
-    embedding = read_embedding_record(adata, key)
+    embedding = read_stored_embedding(adata, key)
     groups = None if groupby is None else CellGroups.from_obs(adata, groupby, "groupby")
     batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key")
     source = open_cells(adata, key, embedding, rule, hidden)

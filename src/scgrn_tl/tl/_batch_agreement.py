@@ -25,8 +25,8 @@ from scgrn_tl.core.agreement import (
 from ._cell_groups import CellGroups
 from ._cell_weighting import CellWeighting
 from ._embedded_cells import open_cells
-from ._encoded_again import read_embedding_record
 from ._slots import Slots, check_key, open_anndata, run_record, write_slots
+from ._stored_embedding import read_stored_embedding
 from ._strata import Stratum, pool_strata
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from scgrn_tl.core import RNGLike
 
-    from ._encoded_again import EmbeddingRecord
+    from ._stored_embedding import StoredEmbedding
 
 __all__ = ["batch_agreement"]
 
@@ -147,7 +147,7 @@ def batch_agreement(
     if len(batches.names) < 2:
         msg = f"obs[{batch_key!r}] (batch_key=) has one batch, {batches.names[0]!r}; agreement is between two or more."
         raise ArgumentError(msg)
-    embedding = read_embedding_record(adata, key)
+    embedding = read_stored_embedding(adata, key)
     of_batches = _stored_embeddings(adata, batches, key, batch_key)
     n_cells = {name: int((mask & embedding.pooled).sum()) for name, mask in batches.masks().items()}
     halves_seed, cells_seed, folds_seed = spawn_seeds(rng, 3)
@@ -224,7 +224,7 @@ def _draw_halves(batches: CellGroups, pooled: np.ndarray, seed: int) -> list[_Ha
 def _embeddings_of_halves(
     adata: AnnData,
     batches: CellGroups,
-    embedding: EmbeddingRecord,
+    embedding: StoredEmbedding,
     key: str,
     hidden: str | os.PathLike[str] | None,
     seed: int,
@@ -306,7 +306,7 @@ def _two(adata: AnnData, one: str, other: str) -> tuple[sparse.csr_matrix, spars
 def _told_from_attention(
     adata: AnnData,
     batches: CellGroups,
-    embedding: EmbeddingRecord,
+    embedding: StoredEmbedding,
     key: str,
     max_cells: int,
     cells_seed: int,

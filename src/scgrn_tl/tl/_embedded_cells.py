@@ -9,7 +9,7 @@ import numpy as np
 
 from scgrn_tl.core import ArgumentError, MissingKeyError
 
-from ._encoded_again import READ_BYTES, EmbeddingRecord, EncodedCells, read_attention
+from ._encoded_again import READ_BYTES, EncodedCells, read_attention
 from ._hidden_store import HiddenStore
 
 if TYPE_CHECKING:
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from ._cell_weighting import CellWeighting
+    from ._stored_embedding import StoredEmbedding
 
 __all__ = ["EmbeddedCells", "open_cells"]
 
 
-def _attention_slot(adata: AnnData, key: str, embedding: EmbeddingRecord) -> np.ndarray | None:
+def _attention_slot(adata: AnnData, key: str, embedding: StoredEmbedding) -> np.ndarray | None:
     """``obsm[f"{key}_attention"]``, if it is there and of the embedding's genes."""
     attention = adata.obsm.get(f"{key}_attention")
     if attention is not None and attention.shape[1] != len(embedding.genes):
@@ -46,7 +47,7 @@ class StoredCells:
 
     @classmethod
     def open(
-        cls, adata: AnnData, path: str | os.PathLike[str], embedding: EmbeddingRecord, attention: np.ndarray | None
+        cls, adata: AnnData, path: str | os.PathLike[str], embedding: StoredEmbedding, attention: np.ndarray | None
     ) -> StoredCells:
         store = HiddenStore.open(path)
         if (genes := store.names("genes")) != embedding.genes:
@@ -92,7 +93,7 @@ EmbeddedCells: TypeAlias = StoredCells | EncodedCells
 
 
 def open_cells(
-    adata: AnnData, key: str, embedding: EmbeddingRecord, rule: CellWeighting, hidden: str | os.PathLike[str] | None
+    adata: AnnData, key: str, embedding: StoredEmbedding, rule: CellWeighting, hidden: str | os.PathLike[str] | None
 ) -> EmbeddedCells:
     """The cells with their hidden states from the store ``hidden``, or else from the encoder."""
     attention = _attention_slot(adata, key, embedding)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scgrn_tl.core import ArgumentError, MissingKeyError, WeightsError, WeightsUnavailableError, resolve_device
+from scgrn_tl.core import ArgumentError, WeightsError, WeightsUnavailableError, resolve_device
 
-from ._cell_groups import obs_column
 from ._encode_cells import CellEncoder, default_batch_size
 from ._encoder_source import EncoderSource, load_encoder
 from ._token_stream import Expression, GeneSequence, TokenStream
@@ -23,48 +22,12 @@ if TYPE_CHECKING:
 
     from scgrn_tl.core import GeneVocabulary
 
-__all__ = ["READ_BYTES", "EmbeddingRecord", "EncodedCells", "read_attention", "read_embedding_record"]
+    from ._stored_embedding import StoredEmbedding
+
+__all__ = ["READ_BYTES", "EncodedCells", "read_attention"]
 
 READ_BYTES = 2**26
 """Stored hidden states or attention read at a time."""
-
-
-@dataclass(frozen=True, eq=False)
-class EmbeddingRecord:
-    """What an earlier :func:`scbert_embed` left: its record, the T genes, and which cells were encoded."""
-
-    record: Any
-    genes: tuple[str, ...]
-    pooled: np.ndarray
-
-    @property
-    def cells(self) -> np.ndarray:
-        """Ascending row numbers of the encoded cells."""
-        return np.flatnonzero(self.pooled)
-
-
-def read_embedding_record(adata: AnnData, key: str) -> EmbeddingRecord:
-    """What :func:`scbert_embed` left under ``key``.
-
-    Raises
-    ------
-    MissingKeyError
-        If it was not run.
-    ArgumentError
-        If none of the cells that are left was encoded.
-    """
-    record = adata.uns.get(key)
-    if not isinstance(record, dict) or "genes" not in record or f"{key}_pooled" not in adata.obs:
-        msg = (
-            f"Did not find uns[{key!r}] and obs[{key + '_pooled'!r}] of a gene embedding. "
-            f"Run `sg.tl.scbert_embed(adata, key_added={key!r})` first."
-        )
-        raise MissingKeyError(msg)
-    pooled = obs_column(adata, f"{key}_pooled").to_numpy(dtype=bool)
-    if not pooled.any():
-        msg = f"None of the cells left in this AnnData was encoded (obs[{key + '_pooled'!r}] is False for all)."
-        raise ArgumentError(msg)
-    return EmbeddingRecord(record, tuple(map(str, record["genes"])), pooled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +43,7 @@ class EncodedCells:
     def open(
         cls,
         adata: AnnData,
-        embedding: EmbeddingRecord,
+        embedding: StoredEmbedding,
         attention: np.ndarray | None,
         *,
         otherwise: str,
