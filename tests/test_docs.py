@@ -63,6 +63,15 @@ def test_explaining_an_edge():
     assert len(names["axes"]) == 3
 
 
+@pytest.mark.slow
+def test_batches():
+    names = run_page("batches.md")
+    adata = names["adata"]
+    assert adata.uns["scbert"]["params"]["batch_key"] == "batch"
+    assert adata.uns["batch_agreement"]["embeddings"]["cells"].tolist() == ["all", "half", "half", "half"]
+    assert list(adata.uns["halves"]["groups"]) == ["batch1_0", "batch1_1", "batch2_0", "batch2_1"]
+
+
 def test_the_table_of_methods_has_a_row_for_each():
     rows = [row for row in (DOCS / "methods.md").read_text(encoding="utf-8").splitlines() if row.startswith("|")]
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}

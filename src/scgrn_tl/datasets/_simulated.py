@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -13,9 +13,12 @@ from scipy.special import expit
 from scgrn_tl.core.errors import ArgumentError
 from scgrn_tl.core.random import RNGLike, spawn_seeds
 
+from ._batches import Batches
 from ._kinetics import Kinetics
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from anndata import AnnData
 
@@ -38,6 +41,11 @@ def simulated(
     counts_per_gene: float = 8.0,
     library_sd: float = 0.3,
     dropout: float = 0.2,
+    n_batches: int = 1,
+    batch_effect: float = 0.3,
+    batch_sizes: Sequence[float] | None = None,
+    batch_depths: Sequence[float] | None = None,
+    batch_ambient: Sequence[float] | None = None,
     rng: RNGLike = 0,
 ) -> AnnData:
     r"""Single-cell expression simulated from a known random network.
@@ -54,7 +62,8 @@ def simulated(
        basal production of the master regulators; cells of one state differ by intrinsic noise, and by a factor on the
        basal production of their TFs (extrinsic noise).
     3. **Sequencing.** Values are lost with a probability that is logistic in the log level (SERGIO's dropout), then
-       counts are Poisson with a log-normal library size per cell.
+       counts are Poisson with a log-normal library size per cell. Batches differ here and nowhere else: each captures
+       genes with efficiencies of its own, to a depth of its own, with a share of its counts from ambient RNA.
 
     Parameters
     ----------
@@ -82,6 +91,16 @@ def simulated(
         Standard deviation of a cell's log library size.
     dropout
         Level below which a molecule is more likely lost than found, as a quantile of all levels; 0 for no dropout.
+    n_batches
+        Technical batches, to which cells are dealt at random.
+    batch_effect
+        Standard deviation of the log capture efficiency of a gene in a batch, where there are several.
+    batch_sizes
+        Relative numbers of cells, one for each batch; equal by default.
+    batch_depths
+        Factors on the cells' library sizes, one for each batch; 1 by default.
+    batch_ambient
+        Shares of a batch's counts that are ambient RNA, which all of its cells get alike; 0 by default.
     rng
         Seed or generator. A seed gives the same AnnData, bit by bit. The network depends on the seed and on the sizes,
         not on how cells are made or sequenced.
@@ -93,7 +112,8 @@ def simulated(
     - ``X``: CSR float32, log1p of counts per 10,000
     - ``layers["counts"]``: CSR int32
     - ``layers["molecules"]``: float32, the levels before sequencing
-    - ``obs["state"]``: categorical
+    - ``obs["state"]``: categorical; with several batches also ``obs["batch"]`` (``batch1`` …), and the capture
+      efficiencies in ``varm["batch_efficiency"]``: float32, genes × batches
     - ``var["is_tf"]``, ``var["is_master"]``: bool
     - ``uns["ground_truth"]``: DataFrame ``source``, ``target``, ``sign`` (1 or −1), ``weight`` (share of the target's
       regulated production)
@@ -115,7 +135,7 @@ def simulated(
     import scanpy as sc
     from anndata import AnnData
 
-    arguments = {
+    arguments: dict[str, Any] = {
         "n_cells": n_cells,
         "n_genes": n_genes,
         "n_tfs": n_tfs,
@@ -130,11 +150,24 @@ def simulated(
         "counts_per_gene": counts_per_gene,
         "library_sd": library_sd,
         "dropout": dropout,
+        "n_batches": n_batches,
+        "batch_effect": batch_effect,
     }
     _check(arguments)
     # A generator for each step: what one step draws does not depend on the settings of another.
     generators = [np.random.default_rng(seed) for seed in spawn_seeds(rng, 4)]
     network_rng, kinetics_rng, cell_rng, sequencing_rng = generators
+    (batch_rng,) = sequencing_rng.spawn(1)  # leaves what the others draw as it is without batches
+    batches = Batches.draw(
+        n_cells,
+        n_genes,
+        n_batches=n_batches,
+        effect=batch_effect,
+        sizes=batch_sizes,
+        depths=batch_depths,
+        ambient=batch_ambient,
+        rng=batch_rng,
+    )
 
     network = _draw_network(n_genes, n_tfs, mean_targets, repressing, network_rng)
     kinetics = _draw_kinetics(network, n_states, strength, hill, state_effect, kinetics_rng)
@@ -142,7 +175,7 @@ def simulated(
     extrinsic = np.ones((n_genes, n_cells))
     extrinsic[:n_tfs] = _log_normal(cell_effect, (n_tfs, n_cells), cell_rng)
     molecules = kinetics.integrate(states, cell_rng, noise=noise, extrinsic=extrinsic).T  # (N, G)
-    counts = _sequence(molecules, counts_per_gene * n_genes, library_sd, dropout, sequencing_rng)
+    counts = _sequence(molecules, counts_per_gene * n_genes, library_sd, dropout, batches, sequencing_rng)
 
     names = _names("TF", n_tfs, 2) + _names("G", n_genes - n_tfs, 4)
     adata = AnnData(
@@ -157,6 +190,11 @@ def simulated(
         layers={"counts": counts, "molecules": np.ascontiguousarray(molecules, dtype=np.float32)},
     )
     adata.uns["ground_truth"] = network.to_frame(np.array(names, dtype=object))
+    if n_batches > 1:
+        adata.obs["batch"] = batches.to_obs()
+        adata.varm["batch_efficiency"] = batches.efficiency.astype(np.float32)
+        per_batch = {"batch_sizes": batch_sizes, "batch_depths": batch_depths, "batch_ambient": batch_ambient}
+        arguments |= {name: np.asarray(given) for name, given in per_batch.items() if given is not None}
     adata.uns["simulated"] = arguments | ({"rng": rng} if isinstance(rng, int) else {})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Some cells have zero counts")  # such cells are meant to be there
@@ -165,7 +203,7 @@ def simulated(
     return adata
 
 
-def _check(arguments: dict[str, int | float]) -> None:
+def _check(arguments: dict[str, Any]) -> None:
     """Raise :class:`ArgumentError` naming the first argument that is out of range."""
     ranges: dict[str, tuple[float, float]] = {
         "n_cells": (1, np.inf),
@@ -291,7 +329,12 @@ def _draw_kinetics(
 
 
 def _sequence(
-    molecules: np.ndarray, library_size: float, library_sd: float, dropout: float, rng: np.random.Generator
+    molecules: np.ndarray,
+    library_size: float,
+    library_sd: float,
+    dropout: float,
+    batches: Batches,
+    rng: np.random.Generator,
 ) -> sparse.csr_matrix:
     """Counts ``int32[N, G]`` out of molecule numbers ``[N, G]``."""
     captured = molecules
@@ -302,4 +345,4 @@ def _sequence(
         captured = np.where(rng.random(molecules.shape) < kept, molecules, 0.0)
     depth = library_size * _log_normal(library_sd, (len(molecules), 1), rng)
     share = captured / np.maximum(molecules.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    return sparse.csr_matrix(rng.poisson(depth * share).astype(np.int32))
+    return sparse.csr_matrix(rng.poisson(batches.distort(depth * share)).astype(np.int32))
