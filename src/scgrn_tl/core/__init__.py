@@ -3,6 +3,7 @@
 from .calibration import PlattScaling
 from .device import resolve_device
 from .door import gene_indices, genes_by_cells, make_task, open_anndata, read_embedding, read_pseudotime
+from .encoder_cells import EncoderCells
 from .errors import (
     ArgumentError,
     DownloadError,
@@ -36,6 +37,7 @@ __all__ = [
     "DownloadError",
     "DuplicateGenesError",
     "EdgeSplit",
+    "EncoderCells",
     "ExpressionError",
     "ExpressionSummary",
     "GRNScores",

@@ -14,6 +14,7 @@ from .errors import ArgumentError, SplitError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .encoder_cells import EncoderCells
     from .network import PriorNetwork
     from .split import EdgeSplit, LabeledPairs
 
@@ -56,6 +57,9 @@ class GRNTask:
     prepared
         What the method computed of this expression beforehand, without any label (see
         :attr:`scgrn_tl.methods.Method.prepare`); ``None`` where nothing was.
+    cells
+        Cells that ``embedding`` was pooled over and their encoder, for a method that trains the encoder along; ``None``
+        where the embedding stays as it is.
     """
 
     expression: Any
@@ -69,6 +73,7 @@ class GRNTask:
     n_jobs: int | None = None
     pseudotime: np.ndarray | None = None
     prepared: Mapping[str, np.ndarray] | None = None
+    cells: EncoderCells | None = None
 
     def __post_init__(self) -> None:
         n_genes = len(self.genes)
@@ -77,6 +82,9 @@ class GRNTask:
             raise ArgumentError(msg)
         if self.embedding is not None and (self.embedding.ndim != 2 or len(self.embedding) != n_genes):
             msg = f"embedding is genes × dimensions: got shape {self.embedding.shape} for {n_genes} genes."
+            raise ArgumentError(msg)
+        if self.cells is not None and (self.embedding is None or max(self.cells.genes) >= n_genes):
+            msg = f"cells are of the gene embedding's encoder: give `embedding`, and gene indices below {n_genes}."
             raise ArgumentError(msg)
         if self.pseudotime is not None:
             object.__setattr__(self, "pseudotime", _lineages(self.pseudotime, self.expression.shape[1]))

@@ -226,7 +226,7 @@ class ScBERT(nn.Module):
         ArgumentError
             If shapes, types or ranges do not fit.
         """
-        x = self._embed(tokens, positions)  # (B, T + 1, D)
+        x = self.embed(tokens, positions)  # (B, T + 1, D)
         return self.norm(self.performer(x))[:, :-1]  # type: ignore[no-any-return]
 
     def logits(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
@@ -271,7 +271,7 @@ class ScBERT(nn.Module):
         if block_size < 1:
             msg = f"block_size is at least 1, not {block_size}."
             raise ArgumentError(msg)
-        x = self._embed(tokens, positions)  # (B, T + 1, D)
+        x = self.embed(tokens, positions)  # (B, T + 1, D)
         attention = x.new_zeros(x.shape[:2])  # (B, T + 1)
         # Short sequences share a block; a long one is worked on alone, which keeps its feature maps in cache.
         cells_at_a_time = max(1, min(block_size // x.shape[1], len(x)))
@@ -327,7 +327,7 @@ class ScBERT(nn.Module):
         sums = stream.attention_sums(lambda genes: heads(multi_head.to_k(normed[:, genes])))
         attention += sums.mean(dim=1)
 
-    def _embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
+    def embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
         """Sum of bin embedding and gene vector, ``(B, T + 1, D)``, the end of the sequence last."""
         n_genes = self.config.n_genes
         if tokens.ndim != 2 or tokens.dtype != torch.int64 or tokens.shape[1] == 0:

@@ -18,13 +18,13 @@ from scgrn_tl._settings import settings
 from scgrn_tl.core import ArgumentError, ExpressionError, GeneVocabulary, check_unique_genes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from scgrn_tl.models.scbert import ScBERT
 
     from ._token_stream import Expression
 
-__all__ = ["EncoderTraining", "check_encoder_folder", "fit_encoder"]
+__all__ = ["EncoderTraining", "check_encoder_folder", "fit_encoder", "save_encoder"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -93,11 +93,11 @@ class EncoderTraining:
         return int(np.clip(round(SEEN_GENES / (n_cells * min(n_genes, self.max_genes))), 2, 30))
 
 
-def check_encoder_folder(folder: str | os.PathLike[str]) -> None:
+def check_encoder_folder(folder: str | os.PathLike[str], *, argument: str = "weights_dir") -> None:
     """Raise :class:`ArgumentError` if ``folder`` holds anything but an encoder written before."""
     folder = Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / RECORD).is_file())):
-        msg = f"weights_dir={str(folder)!r} exists and is no folder of an encoder; name a new or empty one."
+        msg = f"{argument}={str(folder)!r} exists and is no folder of an encoder; name a new or empty one."
         raise ArgumentError(msg)
 
 
@@ -147,7 +147,7 @@ def fit_encoder(
     if folder is not None:
         folder = Path(folder).expanduser()
         model, record = _train(values, tokens, training, seed, device)
-        _save(model, names, record, folder)
+        save_encoder(model, names, record, folder)
         return folder, record
 
     folder = settings.cache_dir / "encoders" / _run_hash(values, tokens, names, training, seed, device)
@@ -167,7 +167,7 @@ def fit_encoder(
         )
     try:
         model, record = _train(values, tokens, training, seed, device)
-        _save(model, names, record, beside)
+        save_encoder(model, names, record, beside)
         if beside != folder:
             _move(beside, folder)
     except BaseException:
@@ -209,8 +209,9 @@ def _move(beside: Path, folder: Path) -> None:
         shutil.rmtree(beside)
 
 
-def _save(model: ScBERT, names: list[str], record: dict[str, Any], folder: Path) -> None:
+def save_encoder(model: ScBERT, names: Iterable[str], record: dict[str, Any], folder: str | os.PathLike[str]) -> None:
     """Write weights, vocabulary and record; the record comes last, as the sign that all is there."""
+    folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD).unlink(missing_ok=True)
     model.save(folder, GeneVocabulary(names))
