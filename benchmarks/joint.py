@@ -3,8 +3,8 @@
     python benchmarks/joint.py --seeds 5 --out joint.csv
     python benchmarks/joint.py --seeds 3 --part validation --settings "joint_lr=1e-4" "joint_lr=1e-3" --out choice.csv
 
-Every seed trains an encoder on the data (``weights="fit"``), embeds the genes, and fits from that one embedding twice: as
-it is, and with the encoder's last block trained along. Differences are paired by seed, with the 95 % interval of
+Every seed trains an encoder on the data (``weights="fit"``), embeds the genes, and fits from that one embedding twice:
+as it is, and with the encoder's last block trained along. Differences are paired by seed, with the 95 % interval of
 Student's t. Settings are chosen with ``--part validation``, which does not look at test pairs.
 """
 

@@ -107,7 +107,7 @@ def fit_grn(
         the cells; then encode all cells anew. Only for ``"sctransnet"`` (see its ``joint_blocks``, ``joint_cells`` and
         ``joint_lr``), and for a ``use_rep`` that :func:`scbert_embed` made.
     joint_to
-        With ``joint``: a new folder, or that of an earlier encoder, for the trained encoder; every ``weights=`` takes it.
+        With ``joint``: a new folder (or an earlier encoder's) for the trained encoder; every ``weights=`` takes it.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, …; ``sg.settings.device`` if ``None``.
     rng
@@ -228,7 +228,7 @@ def fit_grn(
     slots.dropped |= earlier_joint_slots(data, key_added)
     of_joint = {}
     if training is not None and embedding is not None:
-        of_joint = {"joint": training.results(slots, key_added, scores, embedding, joint_to=joint_to)}
+        of_joint = {"joint": training.results(slots, key_added, scores, embedding=embedding, joint_to=joint_to)}
     slots.uns[key_added] = run_record(
         {
             "method": method,

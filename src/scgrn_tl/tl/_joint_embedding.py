@@ -13,7 +13,6 @@ from scgrn_tl.core import ArgumentError, EncoderCells
 
 from ._encoded_again import EmbeddingRecord, EncodedCells, read_embedding_record
 from ._fit_encoder import check_encoder_folder, save_encoder
-from ._slots import Slots
 
 if TYPE_CHECKING:
     import os
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from scgrn_tl.core import GRNScores
     from scgrn_tl.methods import Method
     from scgrn_tl.models.scbert import ScBERT
+
+    from ._slots import Slots
 
 __all__ = ["JointEmbedding", "check_joint", "earlier_joint_slots"]
 
@@ -170,20 +171,21 @@ class JointEmbedding:
         slots: Slots,
         key: str,
         scores: GRNScores,
-        embedding: np.ndarray,
         *,
+        embedding: np.ndarray,
         joint_to: str | os.PathLike[str] | None,
     ) -> dict[str, Any]:
         """Put the embedding where it goes, keep the encoder if a folder is given, and say how it all came about."""
         change = np.nanmean((embedding - self.embedding) ** 2, axis=0).sum()
         spread = np.nanvar(self.embedding, axis=0).sum()
+        shift = float(np.sqrt(change / spread)) if spread > 0 else 0.0
+        LOGGER.info("Joint training moved the gene embedding by %.1f %% of its spread.", 100 * shift)
         record = {
             "n_cells": len(self.record.cells),
             "n_cells_sampled": len(self.sampled),
             "weights_sha256": str(self.record.record["weights"]["sha256"]),
-            "shift": float(np.sqrt(change / spread)) if spread > 0 else 0.0,
+            "shift": shift,
         }
-        LOGGER.info("Joint training moved the gene embedding by %.1f %% of its spread.", 100 * record["shift"])
         slots.varm[f"{key}_scbert"] = embedding
         if joint_to is not None:
             encoder: ScBERT = scores.model.encoders[0]
