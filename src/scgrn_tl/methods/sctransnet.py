@@ -53,7 +53,7 @@ def sctransnet(
     n_models: int = 1,
     joint_blocks: int = 1,
     joint_cells: int = 16,
-    joint_lr: float = 1e-3,
+    joint_lr: float = 1e-4,
 ) -> GRNScores:
     """Gene embedding and prior graph, joined and scored (scTransNet).
 

@@ -81,7 +81,7 @@ class ScTransNetConfig:
     n_models: int = 1
     joint_blocks: int = 1
     joint_cells: int = 16
-    joint_lr: float = 1e-3
+    joint_lr: float = 1e-4
 
     def __post_init__(self) -> None:
         positive = (

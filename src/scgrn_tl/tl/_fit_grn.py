@@ -185,7 +185,7 @@ def fit_grn(
             f"method={method!r})`. Methods that learn: {', '.join(methods.names(supervised=True))}."
         )
         raise ArgumentError(msg)
-    if use_rep not in {None, "scbert"} and not entry.uses_embedding:
+    if use_rep not in (None, "scbert") and not entry.uses_embedding:
         LOGGER.info("Method %r reads no gene embedding; use_rep=%r is left alone.", method, use_rep)
     params = _method_parameters(entry, {"epochs": epochs, "lr": lr}, method_params)
     entry.check_parameters(params, n_models=n_models)
