@@ -70,9 +70,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--part", choices=["test", "validation"], default="test")
     parser.add_argument("--settings", nargs="+", default=[""], help="of the joint fit; '' for the defaults")
+    parser.add_argument("--no-gnn", action="store_true", help="both fits from the gene embedding alone")
     parser.add_argument("--out", type=Path, default=Path("joint.csv"))
     arguments = parser.parse_args()
     sg.settings.progress = False
+    shared = {"use_gnn": False} if arguments.no_gnn else {}
     rows = []
     for dataset in arguments.datasets:
         adata = sg.datasets.beeline(dataset)
@@ -82,7 +84,7 @@ def main() -> None:
             variants = {"two-stage": {}}
             variants |= {f"joint {text}".strip(): {"joint": True} | read_settings(text) for text in arguments.settings}
             for variant, settings in variants.items():
-                found = fit(adata, split, seed, arguments.part, **settings)
+                found = fit(adata, split, seed, arguments.part, **shared, **settings)
                 rows.append({"dataset": dataset, "variant": variant, "seed": seed} | found)
                 print(rows[-1], flush=True)
                 pd.DataFrame(rows).to_csv(arguments.out, index=False)

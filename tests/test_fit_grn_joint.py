@@ -201,7 +201,9 @@ def test_mudata(adata, prior):
         ({"joint_blocks": 0}, ArgumentError, "joint_blocks > 0"),
         ({"joint_lr": -1.0}, ArgumentError, "joint_lr > 0"),
         ({"joint_cells": 1.5}, ArgumentError, "joint_cells is a whole number"),
-        ({"joint": False, "joint_to": "somewhere"}, ArgumentError, "pass joint=True"),
+        ({"joint": False, "joint_to": "somewhere"}, ArgumentError, "joint_to='somewhere'.*pass joint=True"),
+        ({"joint": False, "joint_lr": 1e-4}, ArgumentError, "joint_lr, joint_cells is of joint training"),
+        ({"use_rep": "grn_scbert"}, ArgumentError, "change key_added"),
         ({"joint_to": "somewhere", "n_models": 2}, ArgumentError, "n_models=1"),
     ],
 )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .threads import threads_for
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -45,7 +47,8 @@ class Member:
         """What a trainer that was run leaves."""
         if trainer.encoder is None:
             return cls(trainer.module, trainer.genes, trainer.history, trainer.best_epoch)
-        inputs = trainer.genes.with_embedding(trainer.encoder.of_fixed_cells())
+        with threads_for(trainer.n_values):
+            inputs = trainer.genes.with_embedding(trainer.encoder.of_fixed_cells())
         return cls(trainer.module, inputs, trainer.history, trainer.best_epoch, trainer.encoder.trained_encoder())
 
     def tensors(self, number: int, shared: GeneInputs) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from scgrn_tl.core.errors import ArgumentError
 
 from .favor import blocks
+from .threads import threads_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -125,10 +126,11 @@ class FrozenCells:
         positions, kept = torch.from_numpy(cells.positions).to(device), torch.from_numpy(columns).to(device)
         layers = encoder.performer.net.layers
         frozen, trained = layers[: depth - n_blocks], layers[depth - n_blocks :]
-        for rows in blocks(n_cells, max(1, STEP_BYTES // _activation_bytes(encoder, n_columns, 1))):
-            tokens = torch.from_numpy(cells.tokens[rows].astype(np.int64)).to(device)
-            before[rows] = _through(frozen, encoder.embed(tokens, positions))
-            start[rows] = encoder.norm(_through(trained, before[rows]))[:, kept]
+        with threads_for(before.numel()):
+            for rows in blocks(n_cells, max(1, STEP_BYTES // _activation_bytes(encoder, n_columns, 1))):
+                tokens = torch.from_numpy(cells.tokens[rows].astype(np.int64)).to(device)
+                before[rows] = _through(frozen, encoder.embed(tokens, positions))
+                start[rows] = encoder.norm(_through(trained, before[rows]))[:, kept]
         return cls(
             encoder,
             n_blocks,
@@ -171,7 +173,7 @@ class JointEncoder(nn.Module):
     @property
     def n_values(self) -> int:
         """Values of the largest activation of one step: of the feed-forward layer."""
-        at_a_time = max(1, STEP_BYTES // self._cell_bytes)
+        at_a_time = min(max(1, STEP_BYTES // self._cell_bytes), len(self.cells))
         return at_a_time * self.cells.before.shape[1] * self.cells.before.shape[2] * self.cells.encoder.config.ff_mult
 
     def forward(self, cells: Tensor) -> Tensor:

@@ -196,7 +196,9 @@ def fit_grn(
     if copy:
         adata = adata.copy()
     data = open_anndata(adata, modality=modality)
-    check_joint(data, entry, use_rep, joint=joint, joint_to=joint_to, n_models=n_models)
+    check_joint(
+        data, entry, use_rep, joint=joint, joint_to=joint_to, n_models=n_models, key_added=key_added, params=params
+    )
     genes = tuple(map(str, data.var_names))
     check_unique_genes(genes)
     network = PriorNetwork.from_any(prior, genes, adata=data)

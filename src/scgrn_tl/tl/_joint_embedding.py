@@ -16,6 +16,7 @@ from ._fit_encoder import check_encoder_folder, save_encoder
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from anndata import AnnData
 
@@ -43,11 +44,16 @@ def check_joint(
     joint: bool,
     joint_to: str | os.PathLike[str] | None,
     n_models: int,
+    key_added: str,
+    params: Mapping[str, Any],
 ) -> None:
     """Raise :class:`ArgumentError` where link model and encoder cannot be trained jointly."""
     if not joint:
         if joint_to is not None:
             msg = f"joint_to={str(joint_to)!r} is where joint training keeps its encoder: pass joint=True with it."
+            raise ArgumentError(msg)
+        if idle := [name for name in params if name.startswith("joint_")]:
+            msg = f"{', '.join(idle)} is of joint training, which joint=False leaves out: pass joint=True with it."
             raise ArgumentError(msg)
         return
     if "joint_lr" not in entry.parameters or not entry.uses_embedding or entry.role != "method":
@@ -58,6 +64,9 @@ def check_joint(
             f"joint=True trains the encoder of one gene embedding, but use_rep={use_rep!r}. Name the embedding that "
             "`sg.tl.scbert_embed` made, such as use_rep='scbert'."
         )
+        raise ArgumentError(msg)
+    if use_rep == f"{key_added}_scbert":
+        msg = f"The trained embedding would take the place of varm[{use_rep!r}], that it starts from: change key_added."
         raise ArgumentError(msg)
     record = adata.uns.get(use_rep)
     if use_rep in adata.varm and not (isinstance(record, dict) and {"genes", "weights"} <= set(record)):
