@@ -9,6 +9,7 @@ import pytest
 import scgrn_tl as sg
 from scgrn_tl import methods
 from scgrn_tl.core import EdgeSplit, LabeledPairs, PriorNetwork
+from scgrn_tl.models.checkpoint import weights_sha256 as sha256
 
 QUICK = {
     "sctransnet": {"gnn_widths": (16, 8), "gnn_heads": 2, "channel_hidden": 16, "channel_width": 8},
@@ -57,6 +58,28 @@ def test_flipped_test_labels_change_nothing(adata, method, kind):
     # the labels did change: what is said of the test part is another thing
     of_test = [fitted.uns["grn"]["metrics"].query("part == 'test'")["n_edges"].iloc[0] for fitted in (one, other)]
     assert of_test[0] + of_test[1] == len(split.test)
+
+
+def test_flipped_test_labels_do_not_reach_an_encoder_trained_along(adata, tmp_path):
+    prior = adata.uns["ground_truth"]
+    network = PriorNetwork.from_any(prior, adata.var_names)
+    split = sg.bm.split_edges(network, validation_fraction=0.3, rng=0)
+    flipped, other_prior = turned_round(split, network)
+    made = adata.copy()
+    sg.tl.scbert_pretrain(made, weights_dir=tmp_path / "encoder", dim=8, depth=2, heads=2, dim_head=4, max_epochs=1)
+    sg.tl.scbert_embed(made, weights=tmp_path / "encoder")
+    params = QUICK["sctransnet"] | {"joint": True, "joint_lr": 1e-2, "epochs": 2}
+    for name, edges, given in (("one", prior, split), ("other", other_prior, flipped)):
+        sg.tl.fit_grn(made, edges, split=given, key_added=name, joint_to=tmp_path / name, **params)
+    np.testing.assert_array_equal(made.varp["one"].toarray(), made.varp["other"].toarray())
+    np.testing.assert_array_equal(made.varm["one_scbert"], made.varm["other_scbert"])
+    assert sha256(tmp_path / "one") == sha256(tmp_path / "other") != sha256(tmp_path / "encoder")
+    # labels of the training part do reach it
+    labels = split.train.labels.copy()
+    labels[:20] = ~labels[:20]
+    trained = EdgeSplit(LabeledPairs(split.train.pairs, labels), split.validation, split.test, split.kind)
+    sg.tl.fit_grn(made, prior, split=trained, joint_to=tmp_path / "third", **params)
+    assert sha256(tmp_path / "third") != sha256(tmp_path / "one")
 
 
 def test_a_benchmark_leaks_nothing_either(adata):

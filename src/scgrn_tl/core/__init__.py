@@ -3,6 +3,7 @@
 from .calibration import PlattScaling
 from .device import resolve_device
 from .door import gene_indices, genes_by_cells, make_task, open_anndata, read_pseudotime
+from .encoder_cells import EncoderCells
 from .errors import (
     ArgumentError,
     DownloadError,
@@ -37,6 +38,7 @@ __all__ = [
     "DownloadError",
     "DuplicateGenesError",
     "EdgeSplit",
+    "EncoderCells",
     "ExpressionError",
     "ExpressionSummary",
     "GRNScores",

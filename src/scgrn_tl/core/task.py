@@ -14,6 +14,7 @@ from .errors import ArgumentError, SplitError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .encoder_cells import EncoderCells
     from .network import PriorNetwork
     from .split import EdgeSplit, LabeledPairs
 
@@ -58,6 +59,9 @@ class GRNTask:
     prepared
         What the method computed of this expression beforehand, without any label (see
         :attr:`scgrn_tl.methods.Method.prepare`); ``None`` where nothing was.
+    cells
+        Cells that ``embedding`` was pooled over and their encoder, for a method that trains the encoder along; ``None``
+        where the embedding stays as it is.
     """
 
     expression: Any
@@ -72,6 +76,7 @@ class GRNTask:
     n_jobs: int | None = None
     pseudotime: np.ndarray | None = None
     prepared: Mapping[str, np.ndarray] | None = None
+    cells: EncoderCells | None = None
 
     def __post_init__(self) -> None:
         n_genes = len(self.genes)
@@ -84,6 +89,9 @@ class GRNTask:
         if self.embedding_widths and (self.embedding is None or sum(self.embedding_widths) != self.embedding.shape[1]):
             of = None if self.embedding is None else self.embedding.shape
             msg = f"embedding_widths={self.embedding_widths} do not add up to the width of an embedding of shape {of}."
+            raise ArgumentError(msg)
+        if self.cells is not None and (self.embedding is None or max(self.cells.genes) >= n_genes):
+            msg = f"cells are of the gene embedding's encoder: give `embedding`, and gene indices below {n_genes}."
             raise ArgumentError(msg)
         if self.pseudotime is not None:
             object.__setattr__(self, "pseudotime", _lineages(self.pseudotime, self.expression.shape[1]))

@@ -52,6 +52,9 @@ def sctransnet(
     select: Literal["auprc", "loss"] = "loss",
     patience: int = 30,
     n_models: int = 1,
+    joint_blocks: int = 1,
+    joint_cells: int = 16,
+    joint_lr: float = 1e-4,
 ) -> GRNScores:
     """Gene embedding and prior graph, joined and scored (scTransNet).
 
@@ -93,6 +96,9 @@ def sctransnet(
         Stop after as many epochs without a better one.
     n_models
         Networks fitted from different seeds, their logits averaged.
+    joint_blocks, joint_cells, joint_lr
+        Where ``task.cells`` has the encoder's cells: how many of its last blocks are trained along, through how many
+        cells in each step, and AdamW's step width for them.
 
     Returns
     -------
@@ -120,6 +126,9 @@ def sctransnet(
         select=select,
         patience=patience,
         n_models=n_models,
+        joint_blocks=joint_blocks,
+        joint_cells=joint_cells,
+        joint_lr=joint_lr,
     )
     with progress("scTransNet", epochs * n_models) as on_epoch:
         model.fit(task, on_epoch=on_epoch)

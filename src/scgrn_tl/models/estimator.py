@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,10 @@ from scgrn_tl.core.random import spawn_seeds
 from scgrn_tl.core.task import GRNScores
 
 from .edge_effects import edge_effects, mean_attention
+from .ensemble_member import Member
 from .hub_rates import fit_hub_rates
 from .joined_embedding import standardize_embedding
+from .joint_training import FrozenCells, JointEncoder
 from .link_training import LinkTrainer, Supervision, row_blocks
 from .member_training import train_members
 from .model_folder import check_tensors, read_model_folder, write_model_folder
@@ -31,7 +33,7 @@ from .sctransnet import GeneInputs, ScTransNetConfig, ScTransNetModule
 from .seeding import dropout_generator, seeded_rng
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Self
 
     from anndata import AnnData
@@ -44,17 +46,9 @@ if TYPE_CHECKING:
     from .edge_effects import EdgeEffect
     from .pair_attention import PairGraph
     from .prior_graph import RelationalGraph
+    from .scbert import ScBERT
 
 __all__ = ["ScTransNet"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Member:
-    """One fitted network of the ensemble."""
-
-    module: ScTransNetModule
-    history: dict[str, list[float]]
-    best_epoch: int
 
 
 class ScTransNet:
@@ -85,7 +79,7 @@ class ScTransNet:
         self.prior: PriorNetwork | None = None
         self.seed: int | None = None
         self._inputs: GeneInputs | None = None
-        self._members: list[_Member] = []
+        self._members: list[Member] = []
         self._task: GRNTask | None = None
 
     # ---------------------------------------------------------------- fitting
@@ -146,7 +140,8 @@ class ScTransNet:
         Parameters
         ----------
         task
-            Genes, expression, prior, split and embedding; that of :meth:`from_anndata` if ``None``.
+            Genes, expression, prior, split and embedding; that of :meth:`from_anndata` if ``None``. With ``cells``,
+            the last blocks of the embedding's encoder are trained along.
         on_epoch
             Called after every epoch of every member.
         """
@@ -198,16 +193,20 @@ class ScTransNet:
             validation_labels=validation.labels,
         )
         width = 0 if embedding is None else embedding.shape[1]
+        cells = None
+        if task.cells is not None and task.embedding is not None:
+            cells = FrozenCells.prepare(task.cells, task.embedding, n_blocks=self.config.joint_blocks, device=device)
         trainers = []
         for seed in spawn_seeds(task.seed, self.config.n_models):
             with seeded_rng(seed, task.device):
                 module = self._build(features.shape[1], width, base).to(device)
                 dropout = dropout_generator(seed, task.device)
-            trainers.append(LinkTrainer(module, inputs, supervision, seed, dropout, on_epoch))
+            encoder = None if cells is None else JointEncoder(cells)
+            trainers.append(LinkTrainer(module, inputs, supervision, seed, dropout, on_epoch, encoder))
         train_members(trainers)
-        members = [_Member(trainer.module, trainer.history, trainer.best_epoch) for trainer in trainers]
+        members = [Member.of(trainer) for trainer in trainers]
         self.genes, self.prior, self.seed = task.genes, task.prior, task.seed
-        self._inputs, self._members = inputs, members
+        self._inputs, self._members = members[0].inputs, members
         return self
 
     def _build(self, n_features: int, embedding_width: int, base: float) -> ScTransNetModule:
@@ -226,7 +225,7 @@ class ScTransNet:
         matrix = np.empty(shape, dtype=np.float32)
         hub = np.empty(shape, dtype=np.float32) if self.config.hub_terms else None
         std = np.empty(shape, dtype=np.float32) if several else None
-        channels = [member.module.channels(inputs, graph) for member in self._members]
+        channels = [member.module.channels(member.inputs, graph) for member in self._members]
         for rows in row_blocks(*shape):
             parts = [
                 member.module.logits(of_member, inputs, rows)
@@ -293,6 +292,32 @@ class ScTransNet:
             raise MissingKeyError(msg)
         return np.array([row[s] for s, _ in pairs], dtype=int), np.array([gene[t] for _, t in pairs], dtype=int)
 
+    @property
+    def encoders(self) -> tuple[ScBERT, ...]:
+        """The encoder trained along with each member; none if the embedding was given, or the model was loaded."""
+        return tuple(member.encoder for member in self._members if member.encoder is not None)
+
+    def use_embeddings(self, embeddings: Sequence[np.ndarray]) -> None:
+        """Score with other gene embeddings from now on, such as those of all cells by :attr:`encoders`.
+
+        Parameters
+        ----------
+        embeddings
+            ``(G, D)`` for each member, NaN where a gene has none; of the width that was fitted.
+        """
+        inputs, _ = self._fitted()
+        standard = [torch.from_numpy(standardize_embedding(values)) for values in embeddings]
+        shape = None if inputs.embedding is None else inputs.embedding.shape
+        if len(standard) != len(self._members) or any(values.shape != shape for values in standard):
+            found = [tuple(values.shape) for values in standard]
+            msg = f"One embedding for each of {len(self._members)} members, {shape} when standardised, not {found}."
+            raise ArgumentError(msg)
+        self._members = [
+            replace(member, inputs=member.inputs.with_embedding(values))
+            for member, values in zip(self._members, standard, strict=True)
+        ]
+        self._inputs = self._members[0].inputs
+
     def _graph(self, inputs: GeneInputs, prior: PriorNetwork) -> RelationalGraph | PairGraph | None:
         if not self.config.use_gnn:
             return None
@@ -344,7 +369,7 @@ class ScTransNet:
             raise ArgumentError(msg)
         tensors = {f"inputs.{name}": value for name, value in inputs.state_dict().items()}
         for number, member in enumerate(self._members):
-            tensors |= {f"models.{number}.{name}": value for name, value in member.module.state_dict().items()}
+            tensors |= member.tensors(number, inputs)
         tensors["prior.edge_index"] = torch.from_numpy(np.ascontiguousarray(prior.edge_index))
         tensors["prior.sign"] = torch.from_numpy(prior.sign.copy())
         tensors["prior.weight"] = torch.from_numpy(prior.weight.copy())
@@ -410,7 +435,11 @@ class ScTransNet:
             state = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
             module = model._build(features.shape[1], 0 if embedding is None else embedding.shape[1], 0.0)
             module.load_state_dict(state, strict=True)
-            model._members.append(_Member(module.to(device).eval(), member["history"], member["best_epoch"]))
+            own = tensors.get(f"embeddings.{number}")
+            gene_inputs = model._inputs if own is None else model._inputs.with_embedding(own)
+            model._members.append(
+                Member(module.to(device).eval(), gene_inputs, member["history"], member["best_epoch"])
+            )
         if not model._members:
             msg = "it has no members."
             raise WeightsError(msg)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from .joint_training import JointEncoder
     from .link_scorer import LinkChannels
     from .pair_attention import PairGraph
     from .prior_graph import RelationalGraph
@@ -73,6 +74,8 @@ class LinkTrainer:
         What dropout draws from; torch's global state if ``None``.
     on_epoch
         Called after each epoch, for a progress bar.
+    encoder
+        Makes the gene embedding and is trained along; that of ``genes`` stays as it is if ``None``.
     history
         See :class:`~scgrn_tl.models.epochs.EpochLoop`.
     best_epoch
@@ -85,6 +88,7 @@ class LinkTrainer:
     seed: int
     dropout: torch.Generator | None = None
     on_epoch: Callable[[], object] | None = None
+    encoder: JointEncoder | None = None
     history: dict[str, list[float]] = field(default_factory=dict)
     best_epoch: int = 0
 
@@ -95,16 +99,26 @@ class LinkTrainer:
             ((row >= block.start) & (row < block.stop)).nonzero().squeeze(1) for block in self._blocks
         ]
 
+    @property
+    def n_values(self) -> int:
+        """Values of the largest activation of one step."""
+        of_link_model = len(self.genes.features) * max(self.module.config.gnn_widths)
+        return of_link_model if self.encoder is None else max(of_link_model, self.encoder.n_values)
+
     def run(self) -> None:
         """Train until the epochs are used up or patience is."""
         config = self.module.config
         draws = torch.Generator(device=self.supervision.labels.device)
         draws.manual_seed(self.seed)
-        optimizer = torch.optim.AdamW(
-            self.module.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
-        )
+        groups: list[dict[str, Any]] = [{"params": self.module.parameters()}]
+        trained: nn.Module = self.module
+        if self.encoder is not None:
+            groups.append({"params": self.encoder.parameters(), "lr": config.joint_lr, "weight_decay": 0.0})
+            trained = nn.ModuleList([self.module, self.encoder])
+            self.encoder.seed_draws(self.seed)
+        optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
         loop = EpochLoop(
-            self.module,
+            trained,
             train_epoch=lambda: descend([self._draw(draws)], self._loss, optimizer),
             predict=self._predict,
             validation_labels=self.supervision.validation_labels,
@@ -118,9 +132,17 @@ class LinkTrainer:
             loop.run()
         self.history, self.best_epoch = loop.history, loop.best_epoch
 
+    def _channels(self, graph: RelationalGraph | PairGraph | None) -> LinkChannels:
+        """The module's, of the gene embedding as it is now: in training that of cells drawn anew."""
+        if self.encoder is None:
+            return self.module.channels(self.genes, graph)
+        pooled = self.encoder.of_drawn_cells if self.module.training else self.encoder.of_fixed_cells
+        embedding = pooled(self.module.config.joint_cells).to(self.genes.features)
+        return self.module.channels(self.genes, graph, embedding=embedding)
+
     def _loss(self, hidden: Tensor, chosen: Tensor) -> Tensor:
         """Mean loss of the ``chosen`` pairs, with the ``hidden`` ones taken out of the graph; ``bool (R, G)`` each."""
-        channels = self.module.channels(self.genes, self._graph_without(hidden))
+        channels = self._channels(self._graph_without(hidden))
         if len(self._blocks) == 1:
             total = self._summed_loss(channels, self._blocks[0], chosen)
         else:
@@ -140,7 +162,7 @@ class LinkTrainer:
 
     def _predict(self) -> Tensor:
         """Logits ``(V,)`` of the validation pairs."""
-        channels = self.module.channels(self.genes, self.supervision.graph)
+        channels = self._channels(self.supervision.graph)
         row, gene = self.supervision.validation
         found = torch.empty(len(row), device=row.device)
         for rows, at in zip(self._blocks, self._validation_of, strict=True):

@@ -38,10 +38,9 @@ def train_members(trainers: Sequence[LinkTrainer]) -> None:
         One for each member, none run yet.
     """
     first = trainers[0]
-    small_work = len(first.genes.features) * max(first.module.config.gnn_widths)
     in_turn = first.genes.features.device.type != "cpu" or first.supervision.mask.numel() >= _LARGE
     if len(trainers) == 1 or n_threads() == 1 or in_turn:
-        with threads_for(small_work):
+        with threads_for(first.n_values):
             for trainer in trainers:
                 trainer.run()
         return

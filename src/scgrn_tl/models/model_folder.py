@@ -103,7 +103,7 @@ def check_tensors(tensors: dict[str, Tensor], n_genes: int) -> None:
     rows |= dict.fromkeys(("regulators", "regulator_rate"), n_regulators)
     below = {"inputs.node_type": 2, "inputs.regulators": n_genes}
     for name, tensor in tensors.items():
-        n_rows = rows.get(name.removeprefix("inputs."))
+        n_rows = n_genes if name.startswith("embeddings.") else rows.get(name.removeprefix("inputs."))
         if n_rows is not None and (tensor.ndim == 0 or len(tensor) != n_rows):
             msg = f"tensor {name!r} has shape {tuple(tensor.shape)}; expected {n_rows} rows."
             raise WeightsError(msg)

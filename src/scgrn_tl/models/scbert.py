@@ -183,7 +183,7 @@ class ScBERT(nn.Module):
         ArgumentError
             If shapes, types or ranges do not fit.
         """
-        x = self._embed(tokens, positions)  # (B, T + 1, D)
+        x = self.embed(tokens, positions)  # (B, T + 1, D)
         if added is not None:
             if added.shape != (len(x), x.shape[2]):
                 msg = f"added has shape {tuple(added.shape)}; expected {(len(x), x.shape[2])}, a vector per cell."
@@ -246,7 +246,7 @@ class ScBERT(nn.Module):
         if block_size < 1:
             msg = f"block_size is at least 1, not {block_size}."
             raise ArgumentError(msg)
-        x = self._embed(tokens, positions)  # (B, T + 1, D)
+        x = self.embed(tokens, positions)  # (B, T + 1, D)
         attention = x.new_zeros(x.shape[:2])  # (B, T + 1)
         # Short sequences share a block; a long one is worked on alone, which keeps its feature maps in cache.
         cells_at_a_time = max(1, min(block_size // x.shape[1], len(x)))
@@ -302,7 +302,7 @@ class ScBERT(nn.Module):
         sums = stream.attention_sums(lambda genes: heads(multi_head.to_k(normed[:, genes])))
         attention += sums.mean(dim=1)
 
-    def _embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
+    def embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
         """Sum of bin embedding and gene vector, ``(B, T + 1, D)``, the end of the sequence last."""
         n_genes = self.config.n_genes
         if tokens.ndim != 2 or tokens.dtype != torch.int64 or tokens.shape[1] == 0:

@@ -56,6 +56,9 @@ class ScTransNetConfig:
         Stop after as many epochs without a better one.
     n_models
         Networks fitted from different seeds; their logits are averaged and their spread is kept.
+    joint_blocks, joint_cells, joint_lr
+        Where the task has ``cells``: how many of the encoder's last blocks are trained along (the final norm always
+        is), through how many cells in each step, and AdamW's step width for them, without weight decay.
     """
 
     use_gnn: bool = True
@@ -76,6 +79,9 @@ class ScTransNetConfig:
     select: Literal["auprc", "loss"] = "loss"
     patience: int = 30
     n_models: int = 1
+    joint_blocks: int = 1
+    joint_cells: int = 16
+    joint_lr: float = 1e-4
 
     def __post_init__(self) -> None:
         positive = (
@@ -87,6 +93,9 @@ class ScTransNetConfig:
             "patience",
             "n_models",
             "lr",
+            "joint_blocks",
+            "joint_cells",
+            "joint_lr",
         )
         rules = [
             *((f"{name} > 0", getattr(self, name) > 0) for name in positive),
@@ -147,6 +156,11 @@ class GeneInputs(nn.Module):
         self.register_buffer("regulator_rate", regulator_rate)
         self.register_buffer("target_rate", target_rate)
 
+    def with_embedding(self, embedding: Tensor) -> GeneInputs:
+        """The same with another gene embedding ``(G, D)``; all other tensors are shared."""
+        others = {name: buffer for name, buffer in self.named_buffers() if name not in {"features", "embedding"}}
+        return GeneInputs(self.features, embedding.to(self.features), **others)
+
 
 class ScTransNetModule(nn.Module):
     """x_t = [Z_t ‖ v_t^M]; logit = b₀ + b^TF + b^tgt + c^TF·c^tgt (model.md §6).
@@ -185,11 +199,12 @@ class ScTransNetModule(nn.Module):
         """Score and hub part ``(R, G)`` of every pair; their sum is the logit."""
         return self.logits(self.channels(genes, graph), genes, slice(0, len(genes.regulators)))
 
-    def channels(self, genes: GeneInputs, graph: RelationalGraph | PairGraph | None) -> LinkChannels:
-        """What :meth:`logits` scores pairs from, of all genes."""
-        parts = []
-        if genes.embedding is not None:
-            parts.append(genes.embedding)
+    def channels(
+        self, genes: GeneInputs, graph: RelationalGraph | PairGraph | None, *, embedding: Tensor | None = None
+    ) -> LinkChannels:
+        """What :meth:`logits` scores pairs from, of all genes; with an ``embedding`` in place of that of ``genes``."""
+        embedding = genes.embedding if embedding is None else embedding
+        parts = [] if embedding is None else [embedding]
         if self.gnn is not None:
             if graph is None:
                 msg = "A model with a GNN needs the graph."

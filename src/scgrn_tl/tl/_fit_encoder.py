@@ -36,18 +36,18 @@ if TYPE_CHECKING:
     from ._encoder_training import EncoderTraining
     from ._token_stream import Expression
 
-__all__ = ["check_encoder_folder", "fit_encoder", "write_training_record"]
+__all__ = ["check_encoder_folder", "fit_encoder", "save_encoder", "write_training_record"]
 
 LOGGER = logging.getLogger(__name__)
 
 RECORD = "training.json"
 
 
-def check_encoder_folder(folder: str | os.PathLike[str]) -> None:
+def check_encoder_folder(folder: str | os.PathLike[str], *, argument: str = "weights_dir") -> None:
     """Raise :class:`ArgumentError` if ``folder`` holds anything but an encoder written before."""
     folder = Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / RECORD).is_file())):
-        msg = f"weights_dir={str(folder)!r} exists and is no folder of an encoder; name a new or empty one."
+        msg = f"{argument}={str(folder)!r} exists and is no folder of an encoder; name a new or empty one."
         raise ArgumentError(msg)
 
 
@@ -106,7 +106,8 @@ def fit_encoder(
 
     if folder is not None:
         folder = Path(folder).expanduser()
-        record = _save(make(), folder)
+        model, known, record = make()
+        save_encoder(model, known, record, folder)
         return folder, record
 
     folder = settings.cache_dir / "encoders" / _run_hash(cells, start, names, training, seed, device)
@@ -125,7 +126,8 @@ def fit_encoder(
             folder,
         )
     try:
-        record = _save(make(), beside)
+        model, known, record = make()
+        save_encoder(model, known, record, beside)
         if beside != folder:
             _move(beside, folder)
     except BaseException:
@@ -176,16 +178,17 @@ def _move(beside: Path, folder: Path) -> None:
         shutil.rmtree(beside)
 
 
-def _save(trained: tuple[ScBERT, GeneVocabulary, dict[str, Any]], folder: Path) -> dict[str, Any]:
+def save_encoder(
+    model: ScBERT, vocabulary: GeneVocabulary, record: dict[str, Any], folder: str | os.PathLike[str]
+) -> None:
     """Write weights, vocabulary and record; the record comes last, as the sign that all is there."""
-    model, vocabulary, record = trained
+    folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD).unlink(missing_ok=True)
     model.save(folder, vocabulary)
     beside = folder / f".{RECORD}.{os.getpid()}"
     beside.write_text(json.dumps(record, indent=1))
     beside.replace(folder / RECORD)
-    return record
 
 
 def _train(

@@ -24,10 +24,12 @@ from scgrn_tl.core import (
 from scgrn_tl.core.calibration import calibrate
 from scgrn_tl.core.gene_embedding import JoinedEmbedding, check_embeddings, embedding_keys, join_embeddings
 
+from ._joint_embedding import JointEmbedding, check_joint, earlier_joint_slots
 from ._network_slots import check_max_edges, network_slots
 from ._slots import check_key, open_anndata, run_record, write_slots
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable
 
     from anndata import AnnData
@@ -55,6 +57,8 @@ def fit_grn(
     n_models: int = 1,
     epochs: int | None = None,
     lr: float | None = None,
+    joint: bool = False,
+    joint_to: str | os.PathLike[str] | None = None,
     device: str | None = None,
     rng: RNGLike = 0,
     max_edges: int = 5_000_000,
@@ -101,6 +105,12 @@ def fit_grn(
         Most passes over the training pairs; the method's own default if ``None``.
     lr
         Step width of the optimiser; the method's own default if ``None``.
+    joint
+        Train the last block of the embedding's encoder along with the link model, by the same loss, through a sample of
+        the cells; then encode all cells anew. Only for ``"sctransnet"`` (see its ``joint_blocks``, ``joint_cells`` and
+        ``joint_lr``), and for a ``use_rep`` that :func:`scbert_embed` made.
+    joint_to
+        With ``joint``: a new folder (or an earlier encoder's) for the trained encoder; every ``weights=`` takes it.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, …; ``sg.settings.device`` if ``None``.
     rng
@@ -130,6 +140,9 @@ def fit_grn(
         How much the column's gene attends to the row's gene in the graph network (eq. 12), the mean over heads, layers
         and models. Each column sums to 1, a gene's message to itself included. Of ``"sctransnet"`` with ``use_gnn``;
         see :func:`explain_edges`.
+    ``adata.varm[f"{key_added}_scbert"]`` : :class:`numpy.ndarray` (G × D, float32)
+        With ``joint=True``, the gene embedding of the trained encoder, NaN where a gene has none; the mean over the
+        models, if ``n_models > 1``.
     ``adata.var[f"{key_added}_is_tf"]`` : bool
         Which genes were scored as regulators.
     ``adata.uns[key_added]`` : dict
@@ -138,8 +151,9 @@ def fit_grn(
         classes), ``calibration`` (``slope``, ``intercept``, ``fitted_on``), ``history`` (an array per quantity),
         ``best_epoch`` (the epoch used, where the method chooses one; of an ensemble one for each model), ``prior``
         (DataFrame: the edges trained on, which are those that carry messages, and validated on, as ``trained_on``
-        tells; never those of a test part), ``prior_report`` (what was dropped
-        from the prior), ``prior_sha256``, ``seconds``.
+        tells; never those of a test part), ``prior_report`` (what was dropped from the prior), ``prior_sha256``,
+        ``seconds``; with ``joint=True`` also ``joint`` (``n_cells``, ``n_cells_sampled``, ``weights_sha256`` of the
+        encoder as it was, ``shift``: how far the embedding moved, over its spread).
 
     Raises
     ------
@@ -156,7 +170,9 @@ def fit_grn(
     SplitError
         If the split was made for other genes.
     WeightsUnavailableError
-        If the embedding is missing and scBERT's weights cannot be had.
+        If the embedding is missing and scBERT's weights cannot be had, or with ``joint=True`` those of its encoder.
+    WeightsError
+        With ``joint=True``, if the encoder's weights are not those that made the embedding.
 
     Examples
     --------
@@ -188,22 +204,31 @@ def fit_grn(
     if copy:
         adata = adata.copy()
     data = open_anndata(adata, modality=modality)
+    check_joint(
+        data, entry, use_rep, joint=joint, joint_to=joint_to, n_models=n_models, key_added=key_added, params=params
+    )
     genes = tuple(map(str, data.var_names))
     check_unique_genes(genes)
     if entry.uses_embedding:
         check_embeddings(data, [key for key in reps if key != "scbert"])
     network = PriorNetwork.from_any(prior, genes, adata=data)
-    split_seed, fit_seed, embed_seed = spawn_seeds(rng, 3)
+    split_seed, fit_seed, embed_seed, cells_seed = spawn_seeds(rng, 4)
     if split is None:
         split = split_edges(network, validation_fraction=validation_fraction, test_fraction=0.0, rng=split_seed)
     task = make_task(data, layer=layer, prior=network, split=split, tf_names=tf_names, seed=fit_seed, device=where)
-    embedding = None
+    embedding = training = None
     if reps and entry.uses_embedding:
         # last, since it may take long and stores what it makes: whatever else is wrong has shown by now
         embedding = _gene_embedding(data, reps, layer=layer, device=where, seed=embed_seed)
         task = replace(task, embedding=embedding.values, embedding_widths=embedding.widths)
+        if joint:
+            training = JointEmbedding.open(data, reps[0], embedding.values, seed=cells_seed, device=where)
+            task = replace(task, cells=training.sample())
     known = network.restrict_to(np.concatenate([split.train.positives, split.validation.positives]))
     scores = entry.run(task, n_models=n_models, **params)
+    if training is not None:
+        scores, tuned = training.score_with_all_cells(scores)
+        embedding = join_embeddings([tuned])
     calibration, fitted_on = calibrate(scores, task)
     slots = network_slots(
         scores,
@@ -213,6 +238,10 @@ def fit_grn(
         value=calibration,
         slope=calibration.slope,
     )
+    slots.dropped |= earlier_joint_slots(data, key_added)
+    of_joint = {}
+    if training is not None and embedding is not None:
+        of_joint = {"joint": training.results(slots, key_added, scores, embedding=embedding.values, joint_to=joint_to)}
     slots.uns[key_added] = run_record(
         {
             "method": method,
@@ -227,6 +256,8 @@ def fit_grn(
             "device": where,
             "max_edges": max_edges,
             "n_models": n_models,
+            "joint": joint,
+            "joint_to": None if joint_to is None else str(joint_to),
             **entry.parameters,
             **params,
         },
@@ -236,6 +267,7 @@ def fit_grn(
         calibration={"slope": calibration.slope, "intercept": calibration.intercept, "fitted_on": fitted_on},
         history=dict(scores.history),
         **({"best_epoch": scores.details["best_epoch"]} if "best_epoch" in scores.details else {}),
+        **of_joint,
         prior=known.to_frame().assign(trained_on=known.among(split.train.positives)),
         prior_report=dict(network.report),
         prior_sha256=known.sha256(),
