@@ -21,9 +21,9 @@ def rewire(
 ) -> np.ndarray:
     """Edges of another condition: a ``share`` of those into genes that are no TF get another regulator.
 
-    Every TF that does not regulate the gene yet is as likely as any other to be the new regulator, and no two edges of a
-    gene get the same one. In-degrees stay, and so does everything between TFs. Where a gene has more edges than there
-    are other TFs, as many move as can.
+    Every TF that does not regulate the gene yet is as likely as any other to be the new regulator, and no two edges of
+    a gene get the same one. In-degrees stay, and so does everything between TFs. Where a gene has more edges than
+    there are other TFs, as many move as can.
 
     Parameters
     ----------

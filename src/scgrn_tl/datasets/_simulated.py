@@ -105,10 +105,10 @@ def simulated(
     - ``var["is_tf"]``, ``var["is_master"]``: bool
     - ``uns["ground_truth"]``: DataFrame ``source``, ``target``, ``sign`` (1 or −1), ``weight`` (share of the target's
       regulated production)
-    - ``uns["ground_truth_condition2"]`` and so on: the same of each further condition; ``uns["ground_truth"]`` is that of
-      the first one
-    - ``uns["rewired"]``: DataFrame ``condition``, ``source``, ``target``, ``sign``, ``change``: the edges that a condition
-      has ``"lost"`` and ``"gained"`` against the first
+    - ``uns["ground_truth_condition2"]`` and so on: the same of each further condition; ``uns["ground_truth"]`` is that
+      of the first one
+    - ``uns["rewired"]``: DataFrame ``condition``, ``source``, ``target``, ``sign``, ``change``: the edges that a
+      condition has ``"lost"`` and ``"gained"`` against the first
     - ``uns["simulated"]``: the arguments, ``rng`` among them if it is a seed
 
     Raises
@@ -254,9 +254,7 @@ class _Network:
 
     def rewire(self, share: float, rng: np.random.Generator) -> _Network:
         """The network of another condition, see :func:`rewire`; edges stay in their places."""
-        source = rewire(
-            self.source, self.target, n_genes=self.n_genes, n_tfs=self.n_tfs, share=share, rng=rng
-        )
+        source = rewire(self.source, self.target, n_genes=self.n_genes, n_tfs=self.n_tfs, share=share, rng=rng)
         return replace(self, source=source)
 
     def to_frame(self, names: np.ndarray) -> pd.DataFrame:

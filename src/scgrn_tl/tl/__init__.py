@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "_attentive_pool": ["attentive_pool"],
+        "_differential_grn": ["differential_grn"],
         "_fit_grn": ["fit_grn"],
         "_infer_grn": ["infer_grn"],
         "_scbert_embed": ["scbert_embed"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from scgrn_tl.core import (
 )
 from scgrn_tl.core.calibration import calibrate
 
+from ._group_networks import FittedNetwork, add_group_networks, check_groups, stale_groups
 from ._network_slots import check_max_edges, network_slots
 from ._slots import check_key, open_anndata, run_record, write_slots
 
@@ -51,6 +53,8 @@ def fit_grn(
     tf_names: Iterable[str] | None = None,
     split: EdgeSplit | None = None,
     validation_fraction: float = 0.1,
+    groupby: str | None = None,
+    group_pooling: float = 100.0,
     n_models: int = 1,
     epochs: int | None = None,
     lr: float | None = None,
@@ -91,6 +95,13 @@ def fit_grn(
         ``None``, every pair of a prior's regulator and a gene is used, the pairs outside the prior as non-edges.
     validation_fraction
         Share of each regulator's pairs that validates, where ``split`` is ``None``.
+    groupby
+        Column of ``obs``. Each of its groups of cells gets a network too: the same method, prior, split and seed on the
+        group's expression, and on its embedding ``varm[f"{use_rep}_{group}"]`` where there is one
+        (:func:`scbert_embed` with ``groupby``). A group of fewer than 10 cells gets the network of all cells.
+    group_pooling
+        How many cells the network of all cells counts for: of a group of n cells, log-odds are w·own + (1 − w)·global
+        with w = n/(n + ``group_pooling``). 0 leaves groups to themselves, ``float("inf")`` gives all the global one.
     n_models
         Networks fitted from different seeds and averaged; their spread is stored. For methods that are not
         deterministic.
@@ -131,7 +142,11 @@ def fit_grn(
         classes), ``calibration`` (``slope``, ``intercept``, ``fitted_on``), ``history`` (an array per quantity),
         ``best_epoch`` (the epoch used, where the method chooses one; of an ensemble one for each model), ``prior``
         (DataFrame: the edges trained and validated on, never those of a test part), ``prior_report`` (what was dropped
-        from the prior), ``prior_sha256``, ``seconds``.
+        from the prior), ``prior_sha256``, ``seconds``. With ``groupby``, ``groups`` (their names) and ``group_fits``
+        (DataFrame: ``group``, ``n_cells``, ``own_weight`` (w), ``auroc`` and ``auprc`` on the validation pairs).
+
+    With ``groupby``, the same fields for every group, under ``f"{key_added}_{group}"``, but for ``std``; probabilities
+    by the calibration of all cells, so that they compare between groups.
 
     Raises
     ------
@@ -181,6 +196,7 @@ def fit_grn(
     data = open_anndata(adata, modality=modality)
     genes = tuple(map(str, data.var_names))
     check_unique_genes(genes)
+    groups = check_groups(data, groupby, group_pooling, key=key_added)
     network = PriorNetwork.from_any(prior, genes, adata=data)
     split_seed, fit_seed, embed_seed = spawn_seeds(rng, 3)
     if split is None:
@@ -202,6 +218,8 @@ def fit_grn(
         value=calibration,
         slope=calibration.slope,
     )
+    slots.dropped |= stale_groups(data, key_added)
+    metrics = partial(_metrics_table, entry.name, calibration=calibration, split=split, task=task)
     slots.uns[key_added] = run_record(
         {
             "method": method,
@@ -215,13 +233,15 @@ def fit_grn(
             "rng": rng if isinstance(rng, (int, np.integer)) else None,
             "device": where,
             "max_edges": max_edges,
+            "groupby": groupby,
+            "group_pooling": None if groupby is None else group_pooling,
             "n_models": n_models,
             **entry.parameters,
             **params,
         },
         values="probability",
         directed=entry.directed,
-        metrics=_metrics_table(entry.name, scores, calibration, split, task),
+        metrics=metrics(scores),
         calibration={"slope": calibration.slope, "intercept": calibration.intercept, "fitted_on": fitted_on},
         history=dict(scores.history),
         **({"best_epoch": scores.details["best_epoch"]} if "best_epoch" in scores.details else {}),
@@ -230,6 +250,10 @@ def fit_grn(
         prior_sha256=known.sha256(),
         seconds=time.perf_counter() - started,
     )
+    if groups is not None:
+        fitted = FittedNetwork(task, scores, calibration, partial(entry.run, n_models=n_models, **params), metrics)
+        add_group_networks(slots, data, groups, fitted, key=key_added, use_rep=use_rep)
+        slots.uns[key_added]["seconds"] = time.perf_counter() - started
     write_slots(adata, slots, modality=modality)
     return adata if copy else None
 
@@ -257,7 +281,7 @@ def _gene_embedding(adata: AnnData, use_rep: str, *, layer: str | None, device: 
 
 
 def _metrics_table(
-    name: str, scores: GRNScores, calibration: PlattScaling, split: EdgeSplit, task: GRNTask
+    name: str, scores: GRNScores, *, calibration: PlattScaling, split: EdgeSplit, task: GRNTask
 ) -> pd.DataFrame | None:
     """A row per part and per method (this one, the hub floor), of all parts that have edges and non-edges, if any."""
     from scgrn_tl import methods
