@@ -8,11 +8,11 @@ import numpy as np
 
 __all__ = ["Contrast", "contrast_coefficients", "permutation_pvalues", "permute_within"]
 
-_BLOCK = 2_000_000
-"""Values of a permutations × cells array that are held at a time."""
+_BLOCK = 50_000
+"""Values of a permutations × cells array that are held at a time: what fits a processor's cache."""
 
-_MOST_LEVERAGE = 0.95
-"""Above it HC3 would rest on a residual that is next to nothing."""
+_LEAST_KEPT = 0.05
+"""Of 1 − h; below it HC3 would rest on a residual that is next to nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,14 +86,20 @@ def contrast_coefficients(
         fits = []
         for members, own_gram, own_moment, size in sides:
             inverse = np.linalg.inv(_full(own_gram, upper) + ridge * size * np.eye(n_regressors))  # (b, p, p)
-            fitted = np.einsum("bpq,bq->bp", inverse, own_moment)
-            residuals = response - fitted @ regressors.T  # (b, N)
+            fitted = (inverse @ own_moment[:, :, None])[:, :, 0]
             # h = x'Sx from the upper triangle, where what stands beside the diagonal counts twice
             packed = inverse[:, upper[0], upper[1]] * np.where(upper[0] == upper[1], 1.0, 2.0)
-            leverage = np.minimum(packed @ products.T + own_leverage, _MOST_LEVERAGE)
-            weights = members * (residuals / (1 - leverage)) ** 2
+            kept = packed @ products.T  # (b, N), to become 1 − h
+            kept += own_leverage
+            np.subtract(1.0, kept, out=kept)
+            np.maximum(kept, _LEAST_KEPT, out=kept)
+            weights = fitted @ regressors.T  # (b, N), to become e²/(1 − h)² of the members
+            np.subtract(response, weights, out=weights)
+            weights /= kept
+            weights *= weights
+            weights *= members
             meat = _full(weights @ products, upper)
-            fits.append((fitted, np.einsum("bpq,bqr,brp->bp", inverse, meat, inverse, optimize=True)))
+            fits.append((fitted, ((inverse @ meat) * inverse).sum(axis=2)))  # the diagonal of SMS, S being symmetric
         (first, first_variance), (second, second_variance) = fits
         error = np.sqrt(np.maximum(first_variance + second_variance, np.finfo(float).tiny))
         statistics.append((first - second) / error)
