@@ -50,7 +50,7 @@ def differential_grn(
     min_probability: float = 0.5,
     strata: str | Iterable[str] | None = None,
     layer: str | None = None,
-    min_difference: float = 0.025,
+    min_difference: float = 0.05,
     max_regulators: int = 30,
     min_cells: int = 10,
     n_permutations: int = 500,
