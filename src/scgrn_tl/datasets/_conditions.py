@@ -88,7 +88,7 @@ def integrate_conditions(
     states, extrinsic, noise, rng
         See :meth:`Kinetics.integrate`.
     """
-    strength = np.asarray(kinetics.regulation[target, source]).ravel()
+    strength = np.asarray(kinetics.regulation[target, source]).ravel() if len(source) else np.empty(0)
     levels = np.empty(extrinsic.shape, dtype=np.float32)
     for condition, changed in enumerate(sources):
         cells = np.flatnonzero(conditions == condition)
