@@ -10,7 +10,7 @@ for likely (`networks`: probability of 0.2 and more). Rows come as they are meas
     python benchmarks/differential.py --only log-odds --cells 2000 --simulations 5
 
 asks instead how well edges gained and edges lost are told apart (AUROC): by the log-odds of two groups' networks, each
-fitted to itself with both conditions' true edges for a prior, and by the test's statistic.
+fitted to itself with both conditions' true edges for a prior, and by the strengths that are tested.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def measure(
 
 
 def told_apart(n_cells: int, seed: int, n_permutations: int) -> dict[str, float]:
-    """AUROC of edges gained against edges lost, by the networks' log-odds and by the test."""
+    """AUROC of edges gained against edges lost, by the networks' log-odds and by strength."""
     adata, _ = simulate("rewired", n_cells, seed)
     both = pd.concat([adata.uns["ground_truth"], adata.uns["ground_truth_condition2"]])
     prior = both[["source", "target"]].drop_duplicates()
@@ -124,8 +124,8 @@ def told_apart(n_cells: int, seed: int, n_permutations: int) -> dict[str, float]
     changed = adata.uns["rewired"].merge(adata.uns["differential_grn"]["table"], on=["source", "target"])
     changed = changed.dropna(subset="statistic")
     gained = changed["change"] == "gained"
-    # a lost repression is a rise of the coefficient: signs of the truth turn it into a fall of strength
-    by = {"log-odds": changed["log_odds_difference"], "statistic": changed["statistic"] * changed["sign"]}
+    strength = changed["strength"].abs() - changed["strength_reference"].abs()
+    by = {"log-odds": changed["log_odds_difference"], "strength": strength}
     return {name: roc_auc_score(gained, values) for name, values in by.items()}
 
 
