@@ -211,7 +211,7 @@ def test_copy_view_mudata_and_files(adata: ad.AnnData, folder: Path, tmp_path: P
 
 def test_fitted_encoder_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adata = make_adata()
-    monkeypatch.setattr("scgrn_tl.tl._fit_encoder.SEEN_GENES", 0)  # two epochs
+    monkeypatch.setattr("scgrn_tl.models.scbert_model.SEEN_GENES", 0)  # two epochs
     with sg.settings.override(cache_dir=tmp_path):
         sg.tl.scbert_embed(adata, weights="fit", device="cpu")
         sg.tl.attentive_pool(adata, key_added="z")

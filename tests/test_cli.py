@@ -219,24 +219,24 @@ def encoder(files):
 def test_embed_hands_its_flags_on(files, capsys, monkeypatch):
     def embed(adata, **given):
         assert given == {
-            "weights": "fit", "layer": "counts", "groupby": "type", "n_cells": 20, "batch_size": 4, "device": "cpu",
-            "store_attention": False, "attention_to": None, "hidden_to": str(files / "hidden"), "rng": 3,
-            "resume_from": str(files / "resume"), "key_added": "z",
+            "weights": "fit", "layer": "counts", "groupby": "type", "batch_key": "donor", "n_cells": 20,
+            "batch_size": 4, "device": "cpu", "store_attention": False, "attention_to": None,
+            "hidden_to": str(files / "hidden"), "rng": 3, "resume_from": str(files / "resume"), "key_added": "z",
         }  # fmt: skip
-        assert "type" in adata.obs
+        assert {"type", "donor"} <= set(adata.obs)
         adata.varm["z"] = np.ones((adata.n_vars, 5), np.float32)
         adata.uns["z"] = {"version": "1"}
         adata.obs["z_pooled"] = True
 
     adata = ad.read_h5ad(files / "cells.h5ad")
     adata.layers["counts"] = adata.X
-    adata.obs["type"] = "B"
+    adata.obs["type"], adata.obs["donor"] = "B", "one"
     adata.write_h5ad(files / "cells.h5ad")
     monkeypatch.setattr(sg.tl, "scbert_embed", embed)
     arguments = [
         "--weights", "fit", "--layer", "counts", "--n-cells", 20, "--device", "cpu", "--seed", 3, "--key", "z",
-        "--groupby", "type", "--batch-size", 4, "--no-attention", "--hidden-to", files / "hidden",
-        "--resume-from", files / "resume",
+        "--groupby", "type", "--batch-key", "donor", "--batch-size", 4, "--no-attention",
+        "--hidden-to", files / "hidden", "--resume-from", files / "resume",
     ]  # fmt: skip
     assert run("embed", files / "cells.h5ad", "--out", files / "o.h5ad", *arguments) == 0
     assert "(40 × 5) in .varm['z']" in capsys.readouterr().out

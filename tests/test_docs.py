@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import scgrn_tl as sg
@@ -32,6 +33,43 @@ def test_adding_a_method_takes_what_the_page_says():
     assert (table["error"] == "").all()
     assert table["method"].unique().tolist() == ["spearman", "pearson", "hub_floor"]
     assert names["adata"].uns["grn"]["params"]["method"] == "nearest_target"
+
+
+def run_page(page: str) -> dict:
+    names: dict[str, object] = {"__name__": "a_notebook"}
+    exec(compile(python_blocks(page), page, "exec"), names)
+    return names
+
+
+@pytest.mark.slow
+def test_other_encoders():
+    names = run_page("other-encoders.md")
+    adata, table = names["adata"], names["table"]
+    assert list(adata.uns["both"]["params"]["use_rep"]) == ["X_geneformer", "X_by_id"]
+    assert list(adata.uns["both"]["params"]["n_genes_without_embedding"]) == [8, 0]
+    assert np.isfinite(adata.varm["X_by_id"]).all()
+    assert np.isfinite(adata.varm["X_gene2vec"]).all(axis=1).sum() == 2
+    assert (table["error"] == "").all()
+
+
+@pytest.mark.slow
+def test_explaining_an_edge():
+    names = run_page("explain.md")
+    explanation = names["explanation"]
+    assert explanation["absent"] == {}
+    assert explanation["genes"]["effective_cells"].between(395, 400).all()  # as the page says of these data
+    own = names["effects"].set_index(["source", "target"]).loc[(names["source"], names["target"])]
+    assert own["logit_change"] > 0  # likewise
+    assert len(names["axes"]) == 3
+
+
+@pytest.mark.slow
+def test_batches():
+    names = run_page("batches.md")
+    adata = names["adata"]
+    assert adata.uns["scbert"]["params"]["batch_key"] == "batch"
+    assert adata.uns["batch_agreement"]["embeddings"]["cells"].tolist() == ["all", "half", "half", "half"]
+    assert list(adata.uns["halves"]["groups"]) == ["batch1_0", "batch1_1", "batch2_0", "batch2_1"]
 
 
 def test_the_table_of_methods_has_a_row_for_each():

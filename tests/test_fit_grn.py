@@ -241,6 +241,8 @@ def test_a_new_fit_takes_away_what_no_longer_holds(adata, prior):
     fit(adata, prior, n_models=2)
     assert {"grn_std", "grn_specificity"} <= set(adata.varp)
     fit(adata, prior, hub_terms=False)
+    assert set(adata.varp) == {"grn", "grn_attention"}
+    fit(adata, prior, hub_terms=False, use_gnn=False)
     assert set(adata.varp) == {"grn"}
 
 

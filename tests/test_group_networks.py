@@ -100,6 +100,7 @@ def test_few_cells_get_the_global_network_with_a_warning(adata, prior, caplog):
     assert "Group 'tiny' has 5 cells" in caplog.text
     np.testing.assert_array_equal(adata.varp["grn_tiny"].toarray(), adata.varp["grn"].toarray())
     assert (adata.varp["grn_a"] != adata.varp["grn"]).nnz
+    assert (adata.varp["grn_a_attention"] != adata.varp["grn_attention"]).nnz  # of the group's own fit
 
 
 def test_small_groups_are_nearer_to_the_global_network(adata, prior):
@@ -128,6 +129,10 @@ def test_embeddings_of_groups_are_used_where_they_are(adata, prior, caplog):
     assert (plain.varp["grn_b"] != adata.varp["grn_b"]).nnz
     assert adata.uns["grn_b"]["params"]["use_rep"] == "z_b"
     assert adata.uns["grn_a"]["params"]["use_rep"] == "z"
+    adata.varm["y"] = rng.normal(size=(60, 3)).astype(np.float32)
+    fit(adata, prior, use_rep=["y", "z"])
+    assert list(adata.uns["grn_b"]["params"]["use_rep"]) == ["y", "z_b"]
+    assert (plain.varp["grn_b"] != adata.varp["grn_b"]).nnz
 
 
 @pytest.mark.parametrize("method", ["hub_floor", "gne"])
@@ -167,12 +172,13 @@ def test_groups_of_an_earlier_run_go(adata, prior, next_run):
         fit(adata, prior, groupby="other")
         expected = {"grn", "grn_a", "grn_x"}
         assert set(adata.uns) - before["uns"] == expected
-        assert set(adata.varp) == expected | {f"{key}_specificity" for key in expected}
+        beside = {f"{key}_{name}" for key in expected for name in ("specificity", "attention")}
+        assert set(adata.varp) == expected | beside
         fit(adata, prior, groupby=None)
     else:
         sg.tl.infer_grn(adata, method="pearson", tf_names=["TF01", "TF02"])
     assert {key for key in adata.uns if key.startswith("grn")} == {"grn"}
-    assert not [key for key in adata.varp if key.startswith(("grn_a", "grn_b", "grn_x"))]
+    assert set(adata.varp) <= {"grn", "grn_specificity", "grn_attention"}
     assert not [key for key in adata.var if key.startswith(("grn_a_", "grn_b_", "grn_x_"))]
 
 

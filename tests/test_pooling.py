@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from scgrn_tl.core.errors import ArgumentError
 from scgrn_tl.models import GenePool
+from scgrn_tl.models.pooling import mean_of_pools
 
 
 def cells(n: int, n_genes: int = 4, dim: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -126,3 +127,20 @@ def test_refuses_pools_and_states_of_another_shape() -> None:
 
 def test_repr_says_what_it_holds() -> None:
     assert repr(pooled(*cells(2), [np.arange(2)])) == "GenePool(4 genes × 3, 2 cells so far)"
+
+
+def test_pools_count_alike_where_they_know_a_gene() -> None:
+    hidden, weights = cells(9)
+    weights[:6, 1] = 0  # gene 1 in the second pool only, gene 2 in none
+    weights[:, 2] = 0
+    parts = [np.arange(6), np.arange(6, 9)]
+    mean = mean_of_pools(pooled(hidden, weights, [part]) for part in parts)
+    for gene in range(4):
+        of_parts = [
+            np.average(hidden[part, gene].numpy().astype(float), axis=0, weights=weights[part, gene].numpy())
+            for part in parts
+            if weights[part, gene].any()
+        ]
+        expected = np.mean(of_parts, axis=0) if of_parts else np.full(3, np.nan)
+        np.testing.assert_allclose(mean[gene], expected, rtol=1e-12)
+    assert mean.dtype == np.float64

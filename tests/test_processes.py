@@ -36,7 +36,8 @@ def folder(tmp_path: Path) -> Path:
     counts[[2, 50]] = 0
     names = [f"GENE{i}" for i in range(N_GENES)]
     obs = pd.DataFrame(
-        {"type": pd.Categorical(rng.choice(["A", "B"], N_CELLS))}, index=[f"cell{i}" for i in range(N_CELLS)]
+        {"type": pd.Categorical(rng.choice(["A", "B"], N_CELLS)), "donor": ["one"] * 40 + ["two"] * (N_CELLS - 40)},
+        index=[f"cell{i}" for i in range(N_CELLS)],
     )
     ad.AnnData(sparse.csr_matrix(counts), obs=obs, var=pd.DataFrame(index=names)).write_h5ad(tmp_path / "cells.h5ad")
     model = ScBERT(ScBERTConfig(n_genes=N_GENES, dim=8, depth=2, heads=2, dim_head=4))
@@ -82,6 +83,7 @@ SHARED = """
     embed("memory")
     embed("again")
     embed("disk", attention_to=folder / "attention.zarr", hidden_to=folder / "hidden.zarr")
+    embed("batches", batch_key="donor")
     embed("resumable", resume_from=folder / "resume", n_cells=40)
     embed("resumed", resume_from=folder / "resume", n_cells=40)
     if rank == 0:
@@ -92,9 +94,9 @@ SHARED = """
 def test_two_processes_give_what_one_gives(folder: Path) -> None:
     finished = launch(folder, SHARED)
     assert finished.returncode == 0, finished.stderr
-    assert finished.stderr.count("Wrote obs") == 6  # by the first process only
-    assert finished.stderr.count("have no counts") == 6
-    runs = ("memory", "again", "disk", "resumable", "resumed")
+    assert finished.stderr.count("Wrote obs") == 7  # by the first process only
+    assert finished.stderr.count("have no counts") == 7
+    runs = ("memory", "again", "disk", "batches", "resumable", "resumed")
     given = {run: [dict(np.load(folder / f"{run}-{rank}.npz")) for rank in (0, 1)] for run in runs}
     for one, other in given.values():  # each has the whole result
         assert set(one) == set(other)
@@ -115,6 +117,9 @@ def test_two_processes_give_what_one_gives(folder: Path) -> None:
         for key in ("scbert", "scbert_mean", "scbert_A", "scbert_B"):
             np.testing.assert_allclose(given[run][0][key], alone.varm[key], rtol=0, atol=1e-5)
         np.testing.assert_allclose(given[run][0]["scbert_attention"], alone.obsm["scbert_attention"], rtol=0, atol=1e-6)
+    sg.tl.attentive_pool(alone, groupby="type", batch_key="donor", hidden=folder / "alone.zarr", key_added="z")
+    for suffix in ("", "_A", "_B"):  # the second process alone sees the second donor
+        np.testing.assert_allclose(given["batches"][0][f"scbert{suffix}"], alone.varm[f"z{suffix}"], rtol=0, atol=1e-5)
     by_one, by_two = (
         sg.tl.attentive_pool(alone, hidden=folder / f"{name}.zarr", copy=True).varm["scbert_pool_attention"]
         for name in ("alone", "hidden")

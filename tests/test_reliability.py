@@ -128,7 +128,7 @@ def no_compute(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("long work had begun")
 
     monkeypatch.setattr(ScBERT, "encode", reached)
-    monkeypatch.setattr("scgrn_tl.models.masked_training.MaskedTrainer.run", reached)
+    monkeypatch.setattr("scgrn_tl.models.scbert_model.ScBERTModel.train", reached)
     monkeypatch.setattr("scgrn_tl.models.link_training.LinkTrainer.run", reached)
 
 
@@ -316,7 +316,7 @@ def test_other_identifiers(
 
 def test_ensembl_ids_with_an_encoder_of_their_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What those are told whose genes cannot be renamed."""
-    monkeypatch.setattr("scgrn_tl.tl._fit_encoder.SEEN_GENES", 1.0)  # two epochs
+    monkeypatch.setattr("scgrn_tl.models.scbert_model.SEEN_GENES", 1.0)  # two epochs
     adata = world.adata.copy()
     adata.var_names = ensembl()
     renamed = dict(zip(HUMAN, ensembl(), strict=True))
@@ -855,7 +855,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, where: str, after: int = 0) -> li
 
 
 ENCODE = "scgrn_tl.models.scbert.ScBERT.encode"
-TRAIN_ENCODER = "scgrn_tl.models.masked_training.MaskedTrainer.run"
+TRAIN_ENCODER = "scgrn_tl.models.scbert_model.ScBERTModel.train"
 TRAIN_EPOCH = "scgrn_tl.models.link_training.LinkTrainer._draw"
 TRAIN_NETWORK = "scgrn_tl.models.link_training.LinkTrainer.run"
 LONG_WORK = {

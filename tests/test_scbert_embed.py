@@ -153,6 +153,71 @@ def test_groups_are_pooled_by_themselves(adata: ad.AnnData, weights: Path) -> No
     assert list(adata.uns["scbert"]["groups"]) == ["B", "CD4_T"]
 
 
+@pytest.mark.parametrize("pool", ["attention", "mean"])
+def test_batches_weigh_the_same(adata: ad.AnnData, weights: Path, pool: str) -> None:
+    """Against a mean over batches of what a literal computation gives for each batch's cells alone."""
+    adata.obs["donor"] = np.where(np.arange(N_CELLS) % 5 == 0, "few/cells", "many cells")
+    adata.obs.loc["cell7", "donor"] = None
+    sg.tl.scbert_embed(
+        adata, weights=weights, pool=pool, groupby="type", batch_key="donor", dtype="float64", batch_size=4
+    )
+    genes = known_genes(adata)
+    hidden, attention, _ = literal_embedding(adata, weights, genes)
+    groups = {"scbert": np.ones(N_CELLS, dtype=bool), "scbert_B": (adata.obs["type"] == "B").to_numpy()}
+    for slot, group in {**groups, "scbert_mean": groups["scbert"]}.items():
+        of_batches = []
+        for donor in ("few/cells", "many cells"):
+            cells = group & (adata.obs["donor"] == donor).to_numpy()
+            weight = (
+                attention[cells] if (pool, slot != "scbert_mean") == ("attention", True) else np.ones((cells.sum(), 25))
+            )
+            of_batches.append((hidden[cells] * weight[:, :, None]).sum(0) / weight.sum(0)[:, None])
+        expected = in_var_order(adata, genes, np.mean(of_batches, axis=0))
+        np.testing.assert_allclose(adata.varm[slot], expected, atol=1e-6)
+    assert list(adata.uns["scbert"]["batches"]) == ["few_cells", "many cells"]
+    assert adata.uns["scbert"]["params"]["batch_key"] == "donor"
+    assert adata.obs["scbert_pooled"].all()
+
+
+def test_batches_in_embedding_and_in_pooling_are_the_same_thing(adata: ad.AnnData, weights: Path) -> None:
+    adata.obs["donor"] = np.where(np.arange(N_CELLS) < 5, "a", "b")
+    sg.tl.scbert_embed(adata, weights=weights, groupby="type", batch_key="donor")
+    sg.tl.attentive_pool(adata, groupby="type", batch_key="donor", key_added="z")
+    for suffix in ("", "_B", "_CD4_T"):
+        np.testing.assert_allclose(adata.varm[f"scbert{suffix}"], adata.varm[f"z{suffix}"], atol=1e-6)
+
+
+def test_one_batch_is_as_none(adata: ad.AnnData, weights: Path) -> None:
+    adata.obs["donor"] = "only"
+    one = sg.tl.scbert_embed(adata, weights=weights, groupby="type", batch_key="donor", copy=True)
+    assert_same_results(one, sg.tl.scbert_embed(adata, weights=weights, groupby="type", copy=True), rtol=0, atol=0)
+
+
+def test_a_group_that_a_batch_lacks(adata: ad.AnnData, weights: Path) -> None:
+    """Its embedding is that of the batch that has it; a group without cells in any batch has none."""
+    adata.obs["donor"] = np.where(adata.obs["type"] == "B", "one", "other")
+    adata.obs.loc[adata.obs["type"] == "CD4/T", "donor"] = None
+    adata.obs.loc["cell0", ["type", "donor"]] = [np.nan, "other"]
+    plain = sg.tl.scbert_embed(adata, weights=weights, groupby="type", copy=True)
+    sg.tl.scbert_embed(adata, weights=weights, groupby="type", batch_key="donor")
+    np.testing.assert_array_equal(adata.varm["scbert_B"], plain.varm["scbert_B"])
+    assert np.isnan(adata.varm["scbert_CD4_T"]).all()
+
+
+def test_cells_to_encode_without_any_batch(adata: ad.AnnData, weights: Path) -> None:
+    adata.X = adata.X.toarray()
+    adata.X[0] = 0
+    adata.obs["donor"] = [*["one"], *[None] * (N_CELLS - 1)]
+    with (
+        pytest.warns(UserWarning, match="1 of 23 cells have no counts"),
+        pytest.raises(ArgumentError, match=r"obs\['donor'\] \(batch_key=\) has no value for any of the 22 cells"),
+    ):
+        sg.tl.scbert_embed(adata, weights=weights, batch_key="donor")
+    assert not adata.varm
+    with pytest.raises(MissingKeyError, match=r"obs\['lane'\] \(batch_key=\)"):
+        sg.tl.scbert_embed(adata, weights=weights, batch_key="lane")
+
+
 def test_a_new_run_takes_away_what_no_longer_holds(adata: ad.AnnData, weights: Path) -> None:
     sg.tl.scbert_embed(adata, weights=weights, groupby="type")
     sg.tl.scbert_embed(adata, weights=weights, store_attention=False)
@@ -396,13 +461,27 @@ def kill_after(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("batch_key", [None, "donor"])
 def test_a_killed_run_resumes_with_the_same_result(
-    adata: ad.AnnData, weights: Path, tmp_path: Path, kill_after, monkeypatch: pytest.MonkeyPatch, hidden: bool
+    adata: ad.AnnData,
+    weights: Path,
+    tmp_path: Path,
+    kill_after,
+    monkeypatch: pytest.MonkeyPatch,
+    hidden: bool,
+    batch_key: str | None,
 ) -> None:
-    expected = sg.tl.scbert_embed(adata, weights=weights, groupby="type", batch_size=4, copy=True)
+    adata.obs["donor"] = np.where(np.arange(N_CELLS) % 3 == 0, "one", "other")
+    expected = sg.tl.scbert_embed(adata, weights=weights, groupby="type", batch_key=batch_key, batch_size=4, copy=True)
     before = adata.copy()
     monkeypatch.setattr("scgrn_tl.tl._resume_folder.SAVE_SHARE", np.inf)  # save after every batch
-    arguments = {"weights": weights, "groupby": "type", "batch_size": 4, "resume_from": tmp_path / "resume"}
+    arguments = {
+        "weights": weights,
+        "groupby": "type",
+        "batch_key": batch_key,
+        "batch_size": 4,
+        "resume_from": tmp_path / "resume",
+    }
     if hidden:
         arguments["hidden_to"] = tmp_path / "hidden.zarr"
     kill_after(3)
@@ -420,7 +499,7 @@ def test_a_killed_run_resumes_with_the_same_result(
     assert sum(encoded) == N_CELLS - 12
     assert_same_results(adata, expected, rtol=0, atol=0)
     if hidden:
-        sg.tl.attentive_pool(adata, hidden=arguments["hidden_to"])
+        sg.tl.attentive_pool(adata, hidden=arguments["hidden_to"], batch_key=batch_key)
         np.testing.assert_allclose(adata.varm["scbert_pool_attention"], adata.varm["scbert"], atol=1e-6)
 
     encoded.clear()
@@ -439,8 +518,8 @@ def test_progress_of_another_run_is_refused(adata: ad.AnnData, weights: Path, tm
     adata.X[0] = adata.X[0, ::-1]
     with pytest.raises(ArgumentError, match="progress of another run, which differs in expression"):
         sg.tl.scbert_embed(adata, **arguments)
-    with pytest.raises(ArgumentError, match="another run, which differs in expression, groupby, pool"):
-        sg.tl.scbert_embed(adata, groupby="type", pool="mean", **arguments)
+    with pytest.raises(ArgumentError, match="another run, which differs in batch_key, expression, groupby, pool"):
+        sg.tl.scbert_embed(adata, groupby="type", batch_key="type", pool="mean", **arguments)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()
     with pytest.raises(ArgumentError, match="holds other files"):

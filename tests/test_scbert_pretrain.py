@@ -7,18 +7,15 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from mudata import MuData
 from scipy import sparse
 
 import scgrn_tl as sg
-from scgrn_tl.core import ArgumentError, DuplicateGenesError, ExpressionError, MissingKeyError
-from scgrn_tl.models import ScBERT, ScBERTConfig, load_scbert
+from scgrn_tl.core import ArgumentError, DuplicateGenesError, ExpressionError, GeneOverlapError, MissingKeyError
+from scgrn_tl.models import load_scbert
 from scgrn_tl.models.checkpoint import weights_sha256
 from scgrn_tl.models.coexpression import coexpression_vectors
-from scgrn_tl.models.masked_training import MaskedTrainer, mask_expressed
+from scgrn_tl.models.scbert_model import ScBERTModel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,10 +39,6 @@ def make_adata(n_cells: int = 60, n_genes: int = 30) -> ad.AnnData:
     return ad.AnnData(
         sparse.csr_matrix(values.astype(np.float32)), var=pd.DataFrame(index=[f"mt-{i}.x" for i in range(n_genes)])
     )
-
-
-def small_model(n_genes: int = 40) -> ScBERT:
-    return ScBERT(ScBERTConfig(n_genes=n_genes, **TINY)).initialize(torch.Generator().manual_seed(0))
 
 
 # -------------------------------------------------------------------------------------------------- gene vectors
@@ -81,99 +74,6 @@ def test_vectors_where_there_are_fewer_components_than_asked_for() -> None:
         coexpression_vectors(expression, 0)
 
 
-# ------------------------------------------------------------------------------------------------------- masking
-
-
-@given(seed=st.integers(0, 2**32), fraction=st.floats(0.01, 0.9), n_genes=st.integers(1, 60))
-def test_masks_hit_the_given_share_of_expressed_positions(seed: int, fraction: float, n_genes: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(0, 6, (7, n_genes), generator=generator)
-    masked, chosen = mask_expressed(tokens, generator, mask_fraction=fraction)
-    expected = (torch.count_nonzero(tokens, dim=1) * fraction).ceil()
-    torch.testing.assert_close(chosen.sum(1).float(), expected)
-    assert not chosen[tokens == 0].any()
-    assert torch.equal(masked[~chosen], tokens[~chosen])
-    hidden = masked[chosen]
-    assert ((hidden == 6) | (hidden == tokens[chosen])).all()
-
-
-def test_masks_are_even_and_mostly_replaced() -> None:
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.full((4000, 40), 3)
-    tokens[:, ::2] = 0
-    masked, chosen = mask_expressed(tokens, generator)
-    per_gene = chosen.float().mean(0)[1::2]
-    assert ((per_gene - 0.15).abs() < 0.03).all()
-    assert abs((masked[chosen] == 6).float().mean() - 0.9) < 0.01
-
-
-# ------------------------------------------------------------------------------------------------------ training
-
-
-def test_training_lowers_the_loss_and_beats_the_most_common_bin() -> None:
-    tokens = structured_tokens(200)
-    before = tokens.copy()
-    model = ScBERT(ScBERTConfig(n_genes=40, dim=32, depth=2, heads=4, dim_head=16))
-    model.initialize(torch.Generator().manual_seed(0))
-    trainer = MaskedTrainer(model, tokens, max_epochs=12, batch_size=8, learning_rate=5e-3, patience=12)
-    trainer.run()
-    history = trainer.history
-    assert history["train_loss"][-1] < history["train_loss"][0] - 0.4
-    assert min(history["validation_loss"]) < 0.9
-    # the state says which two bins a gene can have, so that ln 2 is near the least loss, and half can be right;
-    # always naming one bin is right in a quarter
-    assert trainer.baseline_accuracy < 0.35
-    assert trainer.accuracy > 0.45
-    assert trainer.accuracy == history["validation_accuracy"][trainer.best_epoch - 1]
-    np.testing.assert_array_equal(tokens, before)
-    assert not trainer.model.pos_emb.emb.weight[-1].any()
-
-
-def test_best_epoch_is_restored_and_training_stops() -> None:
-    """Pure noise: nothing can be learned for long, so patience runs out and earlier weights come back."""
-    tokens = np.random.default_rng(0).integers(1, 6, (24, 20)).astype(np.uint8)
-    trainer = MaskedTrainer(small_model(20), tokens, max_epochs=200, learning_rate=2e-2, patience=3)
-    trainer.run()
-    losses = trainer.history["validation_loss"]
-    assert len(losses) == trainer.best_epoch + 3 < 200
-    assert losses[trainer.best_epoch - 1] == min(losses)
-    again = MaskedTrainer(small_model(20), tokens, max_epochs=200, learning_rate=2e-2, patience=3)
-    kept = []
-    again.on_epoch = lambda: kept.append({k: v.clone() for k, v in again.model.state_dict().items()})
-    again.run()
-    for name, tensor in trainer.model.state_dict().items():
-        assert torch.equal(tensor, kept[trainer.best_epoch - 1][name]), name
-
-
-@pytest.mark.parametrize("max_genes", [1024, 15])
-def test_same_seed_same_bits_whatever_the_global_state(max_genes: int) -> None:
-    weights = []
-    for state in (1, 2):
-        with torch.random.fork_rng():
-            torch.set_rng_state(torch.Generator().manual_seed(state).get_state())
-            np_state = np.random.get_state()[1].copy()  # noqa: NPY002
-            before = torch.get_rng_state()
-            trainer = MaskedTrainer(small_model(), structured_tokens(), seed=5, max_epochs=2, max_genes=max_genes)
-            trainer.run()
-            assert torch.equal(torch.get_rng_state(), before)
-            assert (np.random.get_state()[1] == np_state).all()  # noqa: NPY002
-        weights.append(trainer.model.state_dict())
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    other = MaskedTrainer(small_model(), structured_tokens(), seed=6, max_epochs=2, max_genes=max_genes)
-    other.run()
-    assert not torch.equal(other.model.to_out.weight, weights[0]["to_out.weight"])
-
-
-def test_too_few_cells_to_train_on() -> None:
-    tokens = np.zeros((5, 40), dtype=np.uint8)
-    tokens[0, 3] = 1
-    with pytest.raises(ArgumentError, match="two cells with expressed genes"):
-        MaskedTrainer(small_model(), tokens).run()
-    tokens[1, 4] = 1
-    with pytest.raises(ArgumentError, match="no gene that the training cells express"):
-        MaskedTrainer(small_model(), tokens).run()
-
-
 # ----------------------------------------------------------------------------------------------------- the verb
 
 
@@ -205,13 +105,15 @@ def test_folder_is_accepted_by_scbert_embed(tmp_path: Path, caplog: pytest.LogCa
 
 def test_same_seed_same_weights(tmp_path: Path) -> None:
     hashes = []
-    for number, (seed, gene_init) in enumerate([(1, "svd"), (1, "svd"), (2, "svd"), (1, "random")]):
+    runs = [(1, "svd"), (1, "svd"), (2, "svd"), (1, "random"), (1, "skipgram"), (1, "skipgram")]
+    for number, (seed, gene_init) in enumerate(runs):
         folder = sg.tl.scbert_pretrain(
             make_adata(), weights_dir=tmp_path / str(number), max_epochs=1, rng=seed, gene_init=gene_init, **TINY
         )
         hashes.append(weights_sha256(folder))
     assert hashes[0] == hashes[1]
-    assert len(set(hashes)) == 3
+    assert hashes[4] == hashes[5]
+    assert len(set(hashes)) == 4
 
 
 @pytest.mark.parametrize("kind", ["dense", "csc", "backed", "layer", "mudata"])
@@ -248,20 +150,49 @@ def test_counts_are_normalised_and_many_genes_and_cells_are_sampled(tmp_path: Pa
     assert vocabulary.symbols == tuple(adata.var_names)
 
 
+def test_a_vocabulary_of_ones_own(tmp_path: Path) -> None:
+    """Genes that the data lack are in the vocabulary, and another AnnData that has them can be embedded."""
+    adata = make_adata()
+    genes = ["other", *adata.var_names[:20][::-1]]
+    folder = sg.tl.scbert_pretrain(adata, weights_dir=tmp_path / "a", genes=genes, max_epochs=1, **TINY)
+    model, vocabulary = load_scbert(folder)
+    assert vocabulary.symbols == tuple(genes)
+    assert not model.gene_vectors[0].any()  # nothing is known of it
+    assert model.gene_vectors[1:].any(dim=1).all()
+    other = adata[:, :10].copy()
+    other.var_names = ["other", *adata.var_names[1:10]]
+    sg.tl.scbert_embed(other, weights=folder)
+    assert np.isfinite(other.varm["scbert"]).all()
+
+
+def test_batches_are_recorded_and_change_the_encoder(tmp_path: Path) -> None:
+    adata = make_adata()
+    adata.obs["donor"] = pd.Categorical(np.resize(["a/1", "b"], adata.n_obs))
+    adata.obs.loc[adata.obs_names[:4], "donor"] = np.nan
+    with_batches = sg.tl.scbert_pretrain(adata, weights_dir=tmp_path / "a", batch_key="donor", max_epochs=2, **TINY)
+    record = adata.uns["scbert_training"]
+    assert (record["n_cells"], record["n_batches"], record["params"]["batch_key"]) == (56, 2, "donor")
+    without = sg.tl.scbert_pretrain(adata, weights_dir=tmp_path / "b", max_epochs=2, **TINY)
+    assert adata.uns["scbert_training"]["n_batches"] == 1
+    assert weights_sha256(with_batches) != weights_sha256(without)
+    assert list(adata.obs) == ["donor"]
+    assert "_scvi_uuid" not in adata.uns
+
+
 def test_fit_is_kept_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adata = make_adata()
-    monkeypatch.setattr("scgrn_tl.tl._fit_encoder.SEEN_GENES", 0)  # two epochs
+    monkeypatch.setattr("scgrn_tl.models.scbert_model.SEEN_GENES", 0)  # two epochs
     with sg.settings.override(cache_dir=tmp_path):
         sg.tl.scbert_embed(adata, weights="fit")
         (folder,) = (tmp_path / "encoders").iterdir()
         assert adata.uns["scbert"]["weights"]["path"] == str(folder)
-        monkeypatch.setattr(MaskedTrainer, "run", lambda _: pytest.fail("trained again"))
+        monkeypatch.setattr(ScBERTModel, "train", lambda *_, **__: pytest.fail("trained again"))
         again = sg.tl.scbert_embed(make_adata(), weights="fit", copy=True)
         np.testing.assert_array_equal(again.varm["scbert"], adata.varm["scbert"])
         assert sg.tl.scbert_pretrain(adata) == folder
         assert adata.uns["scbert_training"]["weights_dir"] == str(folder)
         monkeypatch.undo()
-        monkeypatch.setattr("scgrn_tl.tl._fit_encoder.SEEN_GENES", 0)
+        monkeypatch.setattr("scgrn_tl.models.scbert_model.SEEN_GENES", 0)
         sg.tl.scbert_embed(adata, weights="fit", rng=1)
         assert len(list((tmp_path / "encoders").iterdir())) == 2
     assert adata.varm["scbert"].shape == (30, 64)
@@ -270,7 +201,7 @@ def test_fit_is_kept_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_fit_where_the_cache_cannot_be_written(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scgrn_tl.tl._fit_encoder.SEEN_GENES", 0)
+    monkeypatch.setattr("scgrn_tl.models.scbert_model.SEEN_GENES", 0)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "file").touch()
     adata = make_adata()
@@ -282,10 +213,10 @@ def test_fit_where_the_cache_cannot_be_written(
 
 
 def test_interrupted_training_leaves_no_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_: MaskedTrainer) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(MaskedTrainer, "run", interrupted)
+    monkeypatch.setattr(ScBERTModel, "train", interrupted)
     adata = make_adata()
     with sg.settings.override(cache_dir=tmp_path), pytest.raises(KeyboardInterrupt):
         sg.tl.scbert_embed(adata, weights="fit")
@@ -306,7 +237,7 @@ def test_weights_dir_of_an_earlier_encoder_is_replaced_and_of_others_is_not(tmp_
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"gene_init": "pca"}, ArgumentError, "gene_init is 'svd' or 'random'"),
+        ({"gene_init": "pca"}, ArgumentError, "gene_init is one of 'svd', 'skipgram'"),
         ({"dim": 0}, ArgumentError, "dim is a whole number"),
         ({"dim": 10, "heads": 4}, ArgumentError, "multiple of heads"),
         ({"max_epochs": 0}, ArgumentError, "max_epochs is a whole number"),
@@ -315,6 +246,10 @@ def test_weights_dir_of_an_earlier_encoder_is_replaced_and_of_others_is_not(tmp_
         ({"validation_fraction": 1.0}, ArgumentError, "validation_fraction"),
         ({"key_added": "a/b"}, ArgumentError, "without '/'"),
         ({"layer": "nope"}, MissingKeyError, "layers"),
+        ({"batch_key": "nope"}, MissingKeyError, "batch_key"),
+        ({"genes": "mt-0.x"}, ArgumentError, "list of gene names"),
+        ({"genes": ["mt-0.x", "mt-0.x"]}, DuplicateGenesError, "mt-0.x"),
+        ({"genes": ["mt-0.x", "b"]}, GeneOverlapError, "1 of 30 genes"),
         ({"device": "abacus"}, ArgumentError, "not a torch device"),
     ],
 )

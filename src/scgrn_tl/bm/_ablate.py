@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scgrn_tl.core.gene_embedding import embedding_keys
+
 from ._run import run
 from ._variants import ABLATION, BASELINE
 
@@ -50,7 +52,8 @@ def ablate(
         See :func:`run`.
     **method_params
         Parameters of scTransNet, for all variants but where they are what a variant is without. ``use_rep="mine"``
-        takes ``varm["mine"]`` in place of the embedding made here, and ``varm["mine_mean"]`` for mean pooling.
+        takes ``varm["mine"]`` in place of the embedding made here, and ``varm["mine_mean"]`` for mean pooling. Of a
+        list of keys, ``"scbert"`` alone is exchanged for its mean; a list without it has no such variant.
 
     Returns
     -------
@@ -72,8 +75,13 @@ def ablate(
         label: dict(settings) if label == BASELINE else {**method_params, **settings}
         for label, settings in ABLATION.items()
     }
-    if (embedding := method_params.get("use_rep")) is not None:
-        variants["mean pooling"]["use_rep"] = f"{embedding}_mean"
+    keys = embedding_keys(method_params.get("use_rep"))
+    if len(keys) == 1:
+        variants["mean pooling"]["use_rep"] = f"{keys[0]}_mean"
+    elif "scbert" in keys:
+        variants["mean pooling"]["use_rep"] = ["scbert_mean" if key == "scbert" else key for key in keys]
+    elif keys:
+        del variants["mean pooling"]
     return run(
         datasets if prior is None else _with_prior(datasets, prior),
         variants,

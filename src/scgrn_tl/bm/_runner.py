@@ -122,7 +122,8 @@ class Runner:
     def _task(self, unit: Unit) -> GRNTask:
         task = unit.task(self.device)
         if unit.embedding_name is not None:
-            task = replace(task, embedding=self.folder.arrays(unit.embedding_name)[str(unit.variant.embedding)])
+            embedding = unit.embedding(self.folder.arrays(unit.embedding_name))
+            task = replace(task, embedding=embedding.values, embedding_widths=embedding.widths)
         if unit.preparation_name is not None:
             kept = self.folder.arrays(unit.preparation_name).items()
             task = replace(task, prepared={name: value for name, value in kept if not name.startswith(_COST)})

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scgrn_tl.core import ArgumentError, GRNTask, MissingKeyError, read_embedding
+from scgrn_tl.core.gene_embedding import JoinedEmbedding, join_embeddings
 
 from ._work import EMBEDDINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ._datasets import BenchmarkDataset, NamedSplit
     from ._variants import Variant
@@ -62,9 +63,9 @@ class Unit:
 
     def _inputs(self) -> list[Any]:
         """What the result depends on beside the columns: all parameters, defaults too, and what the AnnData gives."""
-        entry, key = self.variant.entry, self.variant.embedding
+        entry, varm = self.variant.entry, self.dataset.adata.varm
         settings = {**entry.parameters, **self.variant.params}
-        embedding = self.dataset.embedding_hash(key) if key is not None and self.embedding_name is None else ""
+        embedding = "+".join(self.dataset.embedding_hash(key) for key in self.variant.embeddings if key in varm)
         return [json.loads(json.dumps(settings, default=str, sort_keys=True)), embedding, self._pseudotime_hash()]
 
     def _pseudotime_hash(self) -> str:
@@ -77,26 +78,34 @@ class Unit:
     def task(self, device: str) -> GRNTask:
         """What the method may see, but for an embedding and a preparation that are made elsewhere."""
         dataset, split = self.dataset, self.splits[0].pairs
-        supervised, key = self.variant.entry.supervised, self.variant.embedding
-        in_varm = key is not None and self.embedding_name is None
+        supervised = self.variant.entry.supervised
+        in_varm = bool(self.variant.embeddings) and self.embedding_name is None
+        embedding = self.embedding() if in_varm else None
         return GRNTask(
             expression=dataset.expression,
             genes=dataset.prior.genes,
             regulators=self._regulators(),
             prior=dataset.prior if supervised else None,
             split=split if supervised else None,
-            embedding=read_embedding(dataset.adata, str(key)) if in_varm else None,
+            embedding=None if embedding is None else embedding.values,
+            embedding_widths=() if embedding is None else embedding.widths,
             seed=self.seed,
             device=device,
             n_jobs=1,
             pseudotime=dataset.pseudotime if self.variant.entry.uses_pseudotime else None,
         )
 
+    def embedding(self, made: Mapping[str, np.ndarray] | None = None) -> JoinedEmbedding:
+        """The embeddings that the method is given: those of the AnnData, the others out of those ``made``."""
+        adata = self.dataset.adata
+        return join_embeddings(
+            [read_embedding(adata, key) if key in adata.varm else (made or {})[key] for key in self.variant.embeddings]
+        )
+
     @property
     def embedding_name(self) -> str | None:
-        """Name under which the embedding is kept; ``None`` if it needs none, or the AnnData has it."""
-        key = self.variant.embedding
-        if key is None or key in self.dataset.adata.varm:
+        """Name under which the embedding is kept; ``None`` if it needs none, or the AnnData has all."""
+        if all(key in self.dataset.adata.varm for key in self.variant.embeddings):
             return None
         return f"embedding-{_digest(self.dataset.fingerprint, self.weights, self.seed)}"
 
@@ -145,12 +154,13 @@ def make_units(
     """
     units: list[Unit] = []
     for variant in variants:
-        key, entry = variant.embedding, variant.entry
-        in_varm = key is not None and key in dataset.adata.varm
-        if key is not None and not in_varm and key not in EMBEDDINGS:
-            msg = f"Did not find .varm[{key!r}] in {dataset.name!r}. Keys of .varm: {sorted(dataset.adata.varm)}."
-            raise MissingKeyError(msg)
-        source = "" if key is None else "varm" if in_varm else weights
+        keys, entry = variant.embeddings, variant.entry
+        missing = [key for key in keys if key not in dataset.adata.varm]
+        for key in missing:
+            if key not in EMBEDDINGS:
+                msg = f"Did not find .varm[{key!r}] in {dataset.name!r}. Keys of .varm: {sorted(dataset.adata.varm)}."
+                raise MissingKeyError(msg)
+        source = weights if missing else "varm" if keys else ""
         for seed in seeds if entry.stochastic else seeds[:1]:
             groups = [(split,) for split in splits] if entry.supervised else [tuple(splits)]
             units += [Unit(dataset, variant, seed, group, source) for group in groups]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scgrn_tl import methods as registry
 from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.gene_embedding import embedding_keys
 
 if TYPE_CHECKING:
     from scgrn_tl.methods import Method
@@ -40,7 +41,7 @@ class Variant:
     method
         Name in the registry.
     use_rep
-        Key of the gene embedding in ``varm``; ``None`` for none.
+        Key of the gene embedding in ``varm``, or keys of several; ``None`` for none.
     n_models
         Runs from different seeds that are averaged.
     params
@@ -49,7 +50,7 @@ class Variant:
 
     label: str
     method: str
-    use_rep: str | None = "scbert"
+    use_rep: str | Sequence[str] | None = "scbert"
     n_models: int = 1
     params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -59,13 +60,15 @@ class Variant:
         return registry.get(self.method)
 
     @property
-    def embedding(self) -> str | None:
-        """Key of the embedding that the method will be given, if it reads any."""
-        return self.use_rep if self.entry.uses_embedding else None
+    def embeddings(self) -> tuple[str, ...]:
+        """Keys of the embeddings that the method will be given, if it reads any."""
+        return embedding_keys(self.use_rep) if self.entry.uses_embedding else ()
 
     def described(self) -> str:
         """All that tells two variants of one label apart, as JSON."""
-        about = {"method": self.method, "use_rep": self.embedding, "n_models": self.n_models, **self.params}
+        keys = self.embeddings
+        use_rep = list(keys) if len(keys) > 1 else keys[0] if keys else None
+        about = {"method": self.method, "use_rep": use_rep, "n_models": self.n_models, **self.params}
         return json.dumps({key: about[key] for key in sorted(about)}, default=str)
 
 
@@ -99,6 +102,7 @@ def resolve_methods(methods: Any) -> list[Variant]:
         variants.append(_variant(BASELINE, BASELINE))
     for variant in variants:
         variant.entry.check_parameters(variant.params, n_models=variant.n_models)
+        embedding_keys(variant.use_rep)
     return variants
 
 

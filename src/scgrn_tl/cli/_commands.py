@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import scgrn_tl as sg
 from scgrn_tl.core import ArgumentError, PriorNetwork
 from scgrn_tl.core.door import gene_indices
+from scgrn_tl.core.gene_embedding import check_embeddings
 from scgrn_tl.io._atomic import replaced_when_complete
 
 from ._print import METRICS, aligned
@@ -40,9 +41,11 @@ def run_fit(arguments: argparse.Namespace) -> None:
     adata = _read(arguments.input)
     prior = PriorNetwork.from_any(path, adata.var_names)
     tf_names = _tf_names(arguments.tf_names, adata)
-    use_rep = None if arguments.use_rep == "none" else arguments.use_rep
+    use_rep = _embeddings(arguments.use_rep)
+    if method.uses_embedding:
+        check_embeddings(adata, [key for key in use_rep or () if key != "scbert"])
     with replaced_when_complete(arguments.out) as beside:
-        if use_rep == "scbert" and use_rep not in adata.varm and method.uses_embedding:
+        if "scbert" in (use_rep or ()) and "scbert" not in adata.varm and method.uses_embedding:
             sg.tl.scbert_embed(
                 adata,
                 weights=arguments.weights,
@@ -155,6 +158,15 @@ def run_info(_: argparse.Namespace) -> None:
         rows["scBERT weights"] = f"{weights} (SCGRN_TL_WEIGHTS), which is not there"
     for name, value in rows.items():
         print(f"{name:<18} {value}")
+
+
+def _embeddings(given: list[str] | None) -> list[str] | None:
+    """What ``--use-rep`` names, as ``use_rep=`` takes it."""
+    keys = ["scbert"] if given is None else given
+    if "none" in keys and len(keys) > 1:
+        msg = "--use-rep none does without a gene embedding, and cannot be given with others."
+        raise ArgumentError(msg)
+    return None if keys == ["none"] else keys
 
 
 def _tf_names(path: str | None, adata: AnnData) -> list[str] | None:

@@ -40,14 +40,15 @@ def run_embed(arguments: argparse.Namespace) -> None:
                     stack.callback(shutil.rmtree, attention_to, ignore_errors=True)
             else:
                 attention_to = Path(arguments.resume_from, "attention.zarr")
-        groupby = () if arguments.groupby is None else (arguments.groupby,)
-        adata = stack.enter_context(open_stored(source, layer=arguments.layer, obs=groupby, uns=("log1p", key)))
+        columns = tuple(column for column in (arguments.groupby, arguments.batch_key) if column is not None)
+        adata = stack.enter_context(open_stored(source, layer=arguments.layer, obs=columns, uns=("log1p", key)))
         before = _slots(adata, key)
         sg.tl.scbert_embed(
             adata,
             weights=arguments.weights,
             layer=arguments.layer,
             groupby=arguments.groupby,
+            batch_key=arguments.batch_key,
             n_cells=arguments.n_cells,
             batch_size=arguments.batch_size,
             device=arguments.device,

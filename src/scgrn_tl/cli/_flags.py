@@ -22,8 +22,8 @@ _FLAGS = {
 } | {
     name: f"--{name.replace('_', '-')}"
     for name in (
-        "batch_size", "device", "epochs", "groupby", "hidden_to", "layer", "min_probability", "n_cells", "n_models",
-        "out", "prior", "pseudotime", "resume_from", "seeds", "splits", "tf_names", "timeout", "top_n",
+        "batch_key", "batch_size", "device", "epochs", "groupby", "hidden_to", "layer", "min_probability", "n_cells",
+        "n_models", "out", "prior", "pseudotime", "resume_from", "seeds", "splits", "tf_names", "timeout", "top_n",
         "use_rep", "weights",
     )
 }  # fmt: skip

@@ -124,6 +124,7 @@ def _embed(embed: argparse.ArgumentParser) -> None:
     embed.add_argument("--weights", default="panglao", metavar="W", help="panglao (default), fit or a path")
     embed.add_argument("--layer", metavar="NAME", help="layer with expression (default X)")
     embed.add_argument("--groupby", metavar="COLUMN", help="column of .obs, whose groups are also pooled by themselves")
+    embed.add_argument("--batch-key", metavar="COLUMN", help="column of .obs with batches that weigh the same")
     embed.add_argument("--n-cells", type=_COUNT, metavar="N", help="use a random sample of so many cells")
     embed.add_argument("--batch-size", type=_COUNT, metavar="N", help="cells in a batch (default: by memory)")
     embed.add_argument("--no-attention", action="store_true", help="leave out .obsm, cells × genes of attention")
@@ -146,7 +147,10 @@ def _fit(fit: argparse.ArgumentParser) -> None:
         "--method", default="sctransnet", metavar="NAME", help="a supervised one of `scgrn-tl methods` (sctransnet)"
     )
     fit.add_argument(
-        "--use-rep", default="scbert", metavar="KEY", help="gene embedding in .varm (default scbert), or none for none"
+        "--use-rep",
+        action="append",
+        metavar="KEY",
+        help="gene embedding in .varm (default scbert), or none for none; repeat it to join several",
     )
     fit.add_argument(
         "--weights", default="panglao", metavar="W", help="where .varm lacks it: panglao (default), fit or a path"

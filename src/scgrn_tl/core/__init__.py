@@ -2,7 +2,7 @@
 
 from .calibration import PlattScaling
 from .device import resolve_device
-from .door import gene_indices, genes_by_cells, make_task, open_anndata, read_embedding, read_pseudotime
+from .door import gene_indices, genes_by_cells, make_task, open_anndata, read_pseudotime
 from .errors import (
     ArgumentError,
     DownloadError,
@@ -18,6 +18,7 @@ from .errors import (
     WeightsError,
     WeightsUnavailableError,
 )
+from .gene_embedding import read_embedding
 from .genes import GeneAlignment, GeneVocabulary, check_unique_genes
 from .matrix import ExpressionSummary, by_rows, expression_matrix, iter_cells, summarize_expression, to_dense
 from .memory import available_memory, peak_memory, total_memory

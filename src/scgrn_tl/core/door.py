@@ -31,7 +31,7 @@ LOGGER = logging.getLogger(__name__)
 SHORT_LIST = 100
 """Names that somebody may have typed; of a catalogue many are always missing."""
 
-__all__ = ["gene_indices", "genes_by_cells", "make_task", "open_anndata", "read_embedding"]
+__all__ = ["gene_indices", "genes_by_cells", "make_task", "open_anndata", "read_pseudotime"]
 
 
 def open_anndata(data: AnnData | MuData, *, modality: str = "rna") -> AnnData:
@@ -140,22 +140,6 @@ def _shorten(names: list[str], limit: int = 3) -> str:
     return ", ".join(map(repr, names[:limit])) + (", …" if len(names) > limit else "")
 
 
-def read_embedding(adata: AnnData, key: str) -> np.ndarray:
-    """``adata.varm[key]`` as ``float32 (G, D)``; a gene without a vector has a row of NaN.
-
-    Raises
-    ------
-    MissingKeyError
-        If it is not there.
-    """
-    if key not in adata.varm:
-        msg = f"Did not find .varm[{key!r}]. Run `sg.tl.scbert_embed` first. Keys of .varm: {sorted(adata.varm)}."
-        raise MissingKeyError(msg)
-    values: Any = adata.varm[key]
-    values = values.toarray() if sparse.issparse(values) else np.asarray(values)
-    return np.ascontiguousarray(values, dtype=np.float32)
-
-
 def read_pseudotime(adata: AnnData, columns: Sequence[str]) -> np.ndarray:
     """The ``columns`` of ``adata.obs`` as ``float64 (N, L)``, one a lineage; NaN where a value is not finite.
 
@@ -197,6 +181,7 @@ def make_task(
     split: EdgeSplit | None = None,
     tf_names: Iterable[str] | None = None,
     embedding: np.ndarray | None = None,
+    embedding_widths: tuple[int, ...] = (),
     seed: int = 0,
     device: str = "cpu",
     n_jobs: int | None = None,
@@ -217,8 +202,8 @@ def make_task(
     tf_names
         Regulators to score, besides those of the prior and the split. Names that the data do not have are left out.
         Without names, prior and split, every gene is scored as a regulator.
-    embedding
-        ``(G, D)``, see :func:`read_embedding`.
+    embedding, embedding_widths
+        ``(G, D)``, see :func:`~scgrn_tl.core.read_embedding`, and the widths of its parts.
     seed, device, n_jobs, pseudotime
         Handed on; for the last see :func:`read_pseudotime`.
 
@@ -250,6 +235,7 @@ def make_task(
         prior=prior,
         split=split,
         embedding=embedding,
+        embedding_widths=embedding_widths,
         seed=seed,
         device=device,
         n_jobs=n_jobs,

@@ -129,6 +129,12 @@ class PriorNetwork:
             sign[known], weight[known] = self.sign[at[known]], self.weight[at[known]]
         return PriorNetwork(self.genes, pairs.T, sign, weight, self.report)
 
+    def among(self, pairs: np.ndarray) -> np.ndarray:
+        """``bool[E]``: which edges stand in ``pairs`` (``int64[P, 2]``)."""
+        n_genes = len(self.genes)
+        own, wanted = self.edge_index[0] * n_genes + self.edge_index[1], pairs[:, 0] * n_genes + pairs[:, 1]
+        return np.isin(own, wanted)
+
     def describe(self) -> str:
         """One line: edges kept, and what was dropped and why."""
         dropped = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.report.items() if count)

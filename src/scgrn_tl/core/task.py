@@ -44,6 +44,8 @@ class GRNTask:
         Training and validation pairs; its test part is empty. ``None`` for methods without supervision.
     embedding
         ``float32[G, D]`` gene embedding, NaN rows where a gene has none; ``None`` if not used.
+    embedding_widths
+        Where ``embedding`` is several side by side, the width of each, D in all; empty for a single one.
     seed
         Seed of everything random in the method.
     device
@@ -64,6 +66,7 @@ class GRNTask:
     prior: PriorNetwork | None = None
     split: EdgeSplit | None = None
     embedding: np.ndarray | None = None
+    embedding_widths: tuple[int, ...] = ()
     seed: int = 0
     device: str = "cpu"
     n_jobs: int | None = None
@@ -77,6 +80,10 @@ class GRNTask:
             raise ArgumentError(msg)
         if self.embedding is not None and (self.embedding.ndim != 2 or len(self.embedding) != n_genes):
             msg = f"embedding is genes × dimensions: got shape {self.embedding.shape} for {n_genes} genes."
+            raise ArgumentError(msg)
+        if self.embedding_widths and (self.embedding is None or sum(self.embedding_widths) != self.embedding.shape[1]):
+            of = None if self.embedding is None else self.embedding.shape
+            msg = f"embedding_widths={self.embedding_widths} do not add up to the width of an embedding of shape {of}."
             raise ArgumentError(msg)
         if self.pseudotime is not None:
             object.__setattr__(self, "pseudotime", _lineages(self.pseudotime, self.expression.shape[1]))
@@ -170,6 +177,9 @@ class GRNScores:
         What else is worth keeping (chosen form, best epoch); plain values only.
     model
         The fitted model, where there is one.
+    attention
+        Sparse ``float32[G, G]``: how much the column's gene attends to the message from the row's gene, where messages
+        run along the prior network; each column sums to 1. ``None`` for methods without such attention.
     """
 
     regulators: np.ndarray
@@ -180,6 +190,7 @@ class GRNScores:
     history: Mapping[str, list[float]] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     model: Any = None
+    attention: Any = None
 
     def __post_init__(self) -> None:
         regulators = np.asarray(self.regulators, dtype=np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -13,10 +13,13 @@ from scipy.special import expit
 from scgrn_tl.core.errors import ArgumentError
 from scgrn_tl.core.random import RNGLike, spawn_seeds
 
+from ._batches import Batches
 from ._conditions import changed_edges, integrate_conditions, rewire
 from ._kinetics import Kinetics
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from anndata import AnnData
 
@@ -41,6 +44,11 @@ def simulated(
     dropout: float = 0.2,
     n_conditions: int = 1,
     rewired: float = 0.2,
+    n_batches: int = 1,
+    batch_effect: float = 0.3,
+    batch_sizes: Sequence[float] | None = None,
+    batch_depths: Sequence[float] | None = None,
+    batch_ambient: Sequence[float] | None = None,
     rng: RNGLike = 0,
 ) -> AnnData:
     r"""Single-cell expression simulated from a known random network.
@@ -57,7 +65,8 @@ def simulated(
        basal production of the master regulators; cells of one state differ by intrinsic noise, and by a factor on the
        basal production of their TFs (extrinsic noise).
     3. **Sequencing.** Values are lost with a probability that is logistic in the log level (SERGIO's dropout), then
-       counts are Poisson with a log-normal library size per cell.
+       counts are Poisson with a log-normal library size per cell. Batches differ here and nowhere else: each captures
+       genes with efficiencies of its own, to a depth of its own, with a share of its counts from ambient RNA.
 
     Parameters
     ----------
@@ -90,6 +99,16 @@ def simulated(
     rewired
         Share of the edges into genes that are no TF which, in every condition after the first, have another TF in place
         of theirs. Weight and sign stay, and so does the number of a gene's regulators.
+    n_batches
+        Technical batches, to which cells are dealt at random.
+    batch_effect
+        Standard deviation of the log capture efficiency of a gene in a batch, where there are several.
+    batch_sizes
+        Relative numbers of cells, one for each batch; equal by default.
+    batch_depths
+        Factors on the cells' library sizes, one for each batch; 1 by default.
+    batch_ambient
+        Shares of a batch's counts that are ambient RNA, which all of its cells get alike; 0 by default.
     rng
         Seed or generator. A seed gives the same AnnData, bit by bit. The network depends on the seed and on the sizes,
         not on how cells are made or sequenced.
@@ -102,6 +121,8 @@ def simulated(
     - ``layers["counts"]``: CSR int32
     - ``layers["molecules"]``: float32, the levels before sequencing
     - ``obs["state"]``: categorical; ``obs["condition"]`` likewise, with 2 or more conditions
+    - ``obs["state"]``: categorical; with several batches also ``obs["batch"]`` (``batch1`` …), and the capture
+      efficiencies in ``varm["batch_efficiency"]``: float32, genes × batches
     - ``var["is_tf"]``, ``var["is_master"]``: bool
     - ``uns["ground_truth"]``: DataFrame ``source``, ``target``, ``sign`` (1 or −1), ``weight`` (share of the target's
       regulated production)
@@ -127,7 +148,7 @@ def simulated(
     import scanpy as sc
     from anndata import AnnData
 
-    arguments = {
+    arguments: dict[str, Any] = {
         "n_cells": n_cells,
         "n_genes": n_genes,
         "n_tfs": n_tfs,
@@ -144,11 +165,24 @@ def simulated(
         "dropout": dropout,
         "n_conditions": n_conditions,
         "rewired": rewired,
+        "n_batches": n_batches,
+        "batch_effect": batch_effect,
     }
     _check(arguments)
     # A generator for each step: what one step draws does not depend on the settings of another.
     generators = [np.random.default_rng(seed) for seed in spawn_seeds(rng, 4)]
     network_rng, kinetics_rng, cell_rng, sequencing_rng = generators
+    (batch_rng,) = sequencing_rng.spawn(1)  # leaves what the others draw as it is without batches
+    batches = Batches.draw(
+        n_cells,
+        n_genes,
+        n_batches=n_batches,
+        effect=batch_effect,
+        sizes=batch_sizes,
+        depths=batch_depths,
+        ambient=batch_ambient,
+        rng=batch_rng,
+    )
 
     network = _draw_network(n_genes, n_tfs, mean_targets, repressing, network_rng)
     kinetics = _draw_kinetics(network, n_states, strength, hill, state_effect, kinetics_rng)
@@ -169,7 +203,7 @@ def simulated(
         noise=noise,
         rng=cell_rng,
     ).T  # (N, G)
-    counts = _sequence(molecules, counts_per_gene * n_genes, library_sd, dropout, sequencing_rng)
+    counts = _sequence(molecules, counts_per_gene * n_genes, library_sd, dropout, batches, sequencing_rng)
 
     names = _names("TF", n_tfs, 2) + _names("G", n_genes - n_tfs, 4)
     adata = AnnData(
@@ -191,6 +225,11 @@ def simulated(
         adata.obs["condition"] = pd.Categorical.from_codes(conditions, categories=condition_names)
         adata.uns |= {f"ground_truth_{name}": truths[name] for name in condition_names[1:]}
         adata.uns["rewired"] = changed_edges(truths)
+    if n_batches > 1:
+        adata.obs["batch"] = batches.to_obs()
+        adata.varm["batch_efficiency"] = batches.efficiency.astype(np.float32)
+        per_batch = {"batch_sizes": batch_sizes, "batch_depths": batch_depths, "batch_ambient": batch_ambient}
+        arguments |= {name: np.asarray(given) for name, given in per_batch.items() if given is not None}
     adata.uns["simulated"] = arguments | ({"rng": rng} if isinstance(rng, int) else {})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Some cells have zero counts")  # such cells are meant to be there
@@ -199,7 +238,7 @@ def simulated(
     return adata
 
 
-def _check(arguments: dict[str, int | float]) -> None:
+def _check(arguments: dict[str, Any]) -> None:
     """Raise :class:`ArgumentError` naming the first argument that is out of range."""
     ranges: dict[str, tuple[float, float]] = {
         "n_cells": (1, np.inf),
@@ -332,7 +371,12 @@ def _draw_kinetics(
 
 
 def _sequence(
-    molecules: np.ndarray, library_size: float, library_sd: float, dropout: float, rng: np.random.Generator
+    molecules: np.ndarray,
+    library_size: float,
+    library_sd: float,
+    dropout: float,
+    batches: Batches,
+    rng: np.random.Generator,
 ) -> sparse.csr_matrix:
     """Counts ``int32[N, G]`` out of molecule numbers ``[N, G]``."""
     captured = molecules
@@ -343,4 +387,4 @@ def _sequence(
         captured = np.where(rng.random(molecules.shape) < kept, molecules, 0.0)
     depth = library_size * _log_normal(library_sd, (len(molecules), 1), rng)
     share = captured / np.maximum(molecules.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    return sparse.csr_matrix(rng.poisson(depth * share).astype(np.int32))
+    return sparse.csr_matrix(rng.poisson(batches.distort(depth * share)).astype(np.int32))

@@ -96,4 +96,4 @@ def random_encoder(task: GRNTask, **params: Any) -> GRNScores:
     As scTransNet's.
     """
     prepared = _encode(task) if task.prepared is None else task.prepared
-    return sctransnet(replace(task, embedding=prepared["embedding"]), **params)
+    return sctransnet(replace(task, embedding=prepared["embedding"], embedding_widths=()), **params)

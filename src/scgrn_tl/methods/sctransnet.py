@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ._progress import progress
@@ -95,7 +96,7 @@ def sctransnet(
 
     Returns
     -------
-    Logits, their hub part, and with ``n_models > 1`` their spread. ``model`` is the fitted
+    Logits, their hub part, with ``n_models > 1`` their spread, with ``use_gnn`` the attention. ``model`` is the fitted
     :class:`scgrn_tl.models.ScTransNet`.
     """
     from scgrn_tl.models import ScTransNet
@@ -121,4 +122,5 @@ def sctransnet(
         n_models=n_models,
     )
     with progress("scTransNet", epochs * n_models) as on_epoch:
-        return model.fit(task, on_epoch=on_epoch).scores()
+        model.fit(task, on_epoch=on_epoch)
+    return replace(model.scores(), attention=model.attention())

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "checkpoint": ["load_scbert"],
+        "edge_effects": ["EdgeEffect"],
         "estimator": ["ScTransNet"],
         "favor": ["FavorAttention"],
         "hub_rates": ["HubRates", "fit_hub_rates"],
@@ -14,6 +15,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "pooling": ["GenePool"],
         "prior_gnn": ["PriorGNN", "PriorGNNLayer"],
         "prior_graph": ["RelationalGraph"],
+        "scbert_model": ["ScBERTModel"],
         "scbert": ["Encoding", "ScBERT", "ScBERTConfig"],
         "sctransnet": ["ScTransNetConfig", "ScTransNetModule"],
         "seeding": ["seeded_rng"],

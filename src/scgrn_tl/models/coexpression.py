@@ -16,7 +16,32 @@ from scgrn_tl.core.errors import ArgumentError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["coexpression_vectors"]
+__all__ = ["coexpression_vectors", "standardized_expression"]
+
+
+def standardized_expression(expression: Any) -> tuple[sparse.csr_matrix, NDArray[np.bool_]]:
+    """Genes that vary, divided by their standard deviation: sparse, since their means are left in.
+
+    Parameters
+    ----------
+    expression
+        ``(N, G)``, dense or sparse.
+
+    Returns
+    -------
+    standardized
+        CSR ``float64 (N, V)``, the V genes that vary.
+    varies
+        ``bool (G,)``, which those are.
+    """
+    matrix = sparse.csr_matrix(expression, dtype=np.float64)
+    n_cells = matrix.shape[0]
+    mean = np.asarray(matrix.mean(axis=0)).ravel()
+    variance = np.asarray(matrix.multiply(matrix).mean(axis=0)).ravel() - mean**2
+    # what rounding leaves of a constant gene's variance is not variation
+    varies = variance > 1e-10 * np.maximum(mean**2, 1e-10)
+    scale = np.sqrt((n_cells - 1) / (variance[varies] * n_cells))
+    return matrix[:, varies] @ sparse.diags(scale).tocsr(), varies
 
 
 def coexpression_vectors(expression: Any, dim: int, *, seed: int = 0) -> NDArray[np.float32]:
@@ -50,18 +75,12 @@ def coexpression_vectors(expression: Any, dim: int, *, seed: int = 0) -> NDArray
         raise ArgumentError(msg)
     from sklearn.decomposition import PCA
 
-    matrix = sparse.csr_matrix(expression, dtype=np.float64)
-    n_cells, n_genes = matrix.shape
+    n_cells, n_genes = expression.shape
     vectors = np.zeros((n_genes, dim), dtype=np.float32)
-    mean = np.asarray(matrix.mean(axis=0)).ravel()
-    variance = np.asarray(matrix.multiply(matrix).mean(axis=0)).ravel() - mean**2
-    # what rounding leaves of a constant gene's variance is not variation
-    varies = variance > 1e-10 * np.maximum(mean**2, 1e-10)
+    standardized, varies = standardized_expression(expression)
     n_components = min(dim, n_cells - 1, int(varies.sum()) - 1)
     if n_components < 1:
         return vectors
-    scale = 1 / np.sqrt(variance[varies] * n_cells / (n_cells - 1))
-    standardized = matrix[:, varies] @ sparse.diags(scale).tocsr()
     # PCA centres sparse columns implicitly, and fixes signs by each component's largest loading
     pca = PCA(n_components, svd_solver="arpack", random_state=seed % 2**32).fit(standardized)
     vectors[varies, :n_components] = (pca.components_ * pca.singular_values_[:, None]).T / np.sqrt(n_cells - 1)

@@ -11,14 +11,17 @@ import torch
 from torch import Tensor
 
 from scgrn_tl.core.device import resolve_device
-from scgrn_tl.core.door import make_task, read_embedding
+from scgrn_tl.core.door import make_task
 from scgrn_tl.core.edge_splits import split_edges
 from scgrn_tl.core.errors import ArgumentError, MissingKeyError, WeightsError
+from scgrn_tl.core.gene_embedding import embedding_keys, join_embeddings, read_embedding
 from scgrn_tl.core.network import PriorNetwork
 from scgrn_tl.core.random import spawn_seeds
 from scgrn_tl.core.task import GRNScores
 
+from .edge_effects import edge_effects, mean_attention
 from .hub_rates import fit_hub_rates
+from .joined_embedding import standardize_embedding
 from .link_training import LinkTrainer, Supervision, row_blocks
 from .member_training import train_members
 from .model_folder import check_tensors, read_model_folder, write_model_folder
@@ -32,11 +35,13 @@ if TYPE_CHECKING:
     from typing import Self
 
     from anndata import AnnData
+    from scipy import sparse
 
     from scgrn_tl.core.random import RNGLike
     from scgrn_tl.core.split import EdgeSplit
     from scgrn_tl.core.task import GRNTask
 
+    from .edge_effects import EdgeEffect
     from .pair_attention import PairGraph
     from .prior_graph import RelationalGraph
 
@@ -91,7 +96,7 @@ class ScTransNet:
         adata: AnnData,
         prior: Any,
         *,
-        use_rep: str | None = "scbert",
+        use_rep: str | Iterable[str] | None = "scbert",
         layer: str | None = None,
         tf_names: Iterable[str] | None = None,
         split: EdgeSplit | None = None,
@@ -109,13 +114,15 @@ class ScTransNet:
         prior
             Known edges, in any form that :meth:`scgrn_tl.core.PriorNetwork.from_any` reads.
         use_rep
-            Key of the gene embedding in ``varm``, which has to be there; ``None`` for none.
+            Key of the gene embedding in ``varm``, which has to be there, or keys of several; ``None`` for none.
         layer, tf_names, split, validation_fraction, device, rng
             See :func:`scgrn_tl.tl.fit_grn`. The same ``rng`` gives the same model.
         **changes
             Hyper-parameters of :class:`ScTransNetConfig`.
         """
         model = cls(**changes)
+        parts = [read_embedding(adata, key) for key in embedding_keys(use_rep)]
+        embedding = join_embeddings(parts) if parts else None
         network = PriorNetwork.from_any(prior, adata.var_names, adata=adata)
         split_seed, fit_seed = spawn_seeds(rng, 2)
         if split is None:
@@ -126,7 +133,8 @@ class ScTransNet:
             prior=network,
             split=split,
             tf_names=tf_names,
-            embedding=None if use_rep is None else read_embedding(adata, use_rep),
+            embedding=None if embedding is None else embedding.values,
+            embedding_widths=() if embedding is None else embedding.widths,
             seed=fit_seed,
             device=resolve_device(device),
         )
@@ -171,7 +179,7 @@ class ScTransNet:
         features = gene_features(
             task.expression, kind=self.config.gene_features, n_components=self.config.n_components, seed=task.seed
         )
-        embedding = None if task.embedding is None else _standardize(task.embedding)
+        embedding = None if task.embedding is None else standardize_embedding(task.embedding, task.embedding_widths)
         inputs = GeneInputs(
             torch.from_numpy(features),
             None if embedding is None else torch.from_numpy(embedding),
@@ -245,6 +253,24 @@ class ScTransNet:
             model=self,
         )
 
+    def attention(self) -> sparse.csr_matrix | None:
+        """Attention of the graph network (eq. 12), ``(G, G)`` as in ``varp["grn_attention"]``; ``None`` without one."""
+        inputs, prior = self._fitted()
+        modules = [member.module for member in self._members]
+        return mean_attention(modules, inputs, prior, self._graph(inputs, prior)) if self.config.use_gnn else None
+
+    def explain(self, regulator: str, target: str, *, n_messages: int = 10) -> list[EdgeEffect]:
+        """What the logit of a pair owes to single edges of the prior: each is left out of the graph in turn.
+
+        Nothing is fitted anew. Tried are the edges of the ``n_messages`` messages that the ``regulator`` attends to
+        most, as many of the ``target``, and the pair's own. One :class:`~scgrn_tl.models.EdgeEffect` for each, the
+        largest change first. Logits are those of :meth:`score`, which raises the same error on unknown names: before
+        calibration.
+        """
+        row, column = self._places([(str(regulator), str(target))])
+        pair, modules = (int(row[0]), int(column[0])), [member.module for member in self._members]
+        return edge_effects(modules, *self._fitted(), pair=pair, n_messages=n_messages, graph_of=self._graph)
+
     def score(self, pairs: Iterable[tuple[str, str]]) -> np.ndarray:
         """Logits ``float32[P]`` of pairs given as (regulator, target) gene names.
 
@@ -254,14 +280,18 @@ class ScTransNet:
             If a name is not among the model's genes, or a regulator not among those scored.
         """
         pairs = [(str(source), str(target)) for source, target in pairs]
-        scores = self.scores()
+        rows, columns = self._places(pairs)
+        return self.scores().matrix[rows, columns]
+
+    def _places(self, pairs: list[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns ``int64 (P,)`` of the scores where pairs of names stand."""
         gene = {name: number for number, name in enumerate(self.genes)}
-        row = {self.genes[number]: position for position, number in enumerate(scores.regulators)}
+        row = {name: position for position, name in enumerate(self.regulators)}
         unknown = sorted({t for _, t in pairs if t not in gene} | {s for s, _ in pairs if s not in row})
         if unknown:
             msg = f"Not among the model's {len(row)} regulators and {len(gene)} genes: {', '.join(unknown[:10])}."
             raise MissingKeyError(msg)
-        return scores.matrix[[row[s] for s, _ in pairs], [gene[t] for _, t in pairs]]
+        return np.array([row[s] for s, _ in pairs], dtype=int), np.array([gene[t] for _, t in pairs], dtype=int)
 
     def _graph(self, inputs: GeneInputs, prior: PriorNetwork) -> RelationalGraph | PairGraph | None:
         if not self.config.use_gnn:
@@ -385,19 +415,3 @@ class ScTransNet:
             msg = "it has no members."
             raise WeightsError(msg)
         return model
-
-
-def _standardize(embedding: np.ndarray) -> np.ndarray:
-    """Zero mean and unit variance per dimension over the genes that have a vector; NaN rows become zeros.
-
-    Where some gene has none, a last column tells which do.
-    """
-    known = np.isfinite(embedding).all(axis=1)
-    if not known.any():
-        msg = "The gene embedding has no gene with finite values."
-        raise ArgumentError(msg)
-    mean, std = embedding[known].mean(0), embedding[known].std(0)
-    standard = np.where(known[:, None], (embedding - mean) / np.where(std > 1e-8, std, 1.0), 0.0)
-    if not known.all():
-        standard = np.hstack([standard, known[:, None].astype(float)])
-    return standard.astype(np.float32)

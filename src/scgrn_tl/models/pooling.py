@@ -10,9 +10,9 @@ import torch
 from scgrn_tl.core.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["GenePool"]
+__all__ = ["GenePool", "mean_of_pools"]
 
 
 class GenePool:
@@ -138,3 +138,26 @@ class GenePool:
         pool._weight_sum.copy_(torch.from_numpy(weight_sum))
         pool.n_cells = int(state["n_cells"])
         return pool
+
+
+def mean_of_pools(pools: Iterable[GenePool]) -> np.ndarray:
+    r"""Mean of the pools' embeddings, each pool weighing the same, however many cells are in it.
+
+    .. math:: Z_t = \frac{1}{|B_t|} \sum_{b ∈ B_t} Z_t^{(b)}
+
+    where :math:`B_t` are the pools in which gene t has any weight.
+
+    Parameters
+    ----------
+    pools
+        Pools of the same genes and width, such as one for each batch.
+
+    Returns
+    -------
+    ``float64 (T, D)``; NaN where a gene has weight in no pool.
+    """
+    pooled = np.stack([pool.result(np.float64) for pool in pools])  # (P, T, D)
+    known = ~np.isnan(pooled)
+    count = known.sum(axis=0)
+    total = np.where(known, pooled, 0.0).sum(axis=0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -114,8 +115,7 @@ class PriorGNNLayer(MessagePassing):
         graph: RelationalGraph,
     ) -> Tensor:
         """Attention-weighted sum of the messages into every gene, ``(G, D)``, edge by edge."""
-        source_type, target_type = graph.node_type[graph.edge_index]
-        combination = (graph.relation * N_NODE_TYPES + source_type) * N_NODE_TYPES + target_type  # (E',)
+        combination = _combination(graph)
         n_genes, n_edges = len(key), len(combination)
         if n_edges <= _EDGES_AT_ONCE:
             parts = (message, query, key, message_table, key_table)
@@ -182,13 +182,39 @@ class PriorGNNLayer(MessagePassing):
         size_i: int | None,
     ) -> Tensor:
         n_edges = len(index)
-        key = (k_i + key_table.index_select(0, combination)).view(n_edges, self.heads, self.head_width)
-        query = q_j.view(n_edges, self.heads, self.head_width)
-        gamma = (query * key).sum(-1) / math.sqrt(self.head_width)  # (E', H)
+        gamma = self._gamma(q_j, k_i, key_table.index_select(0, combination))  # (E', H)
         alpha = softmax(gamma, index, num_nodes=size_i)  # (E', H)
         message = (m_j + message_table.index_select(0, combination)).view(n_edges, self.heads, self.head_width)
         weighted: Tensor = (alpha.unsqueeze(-1) * message).view(n_edges, -1)
         return weighted
+
+    def _gamma(self, query: Tensor, key: Tensor, key_relation: Tensor) -> Tensor:
+        """γ (eq. 11) of some edges ``(E', H)``: the sender's query, and both parts of the reader's key, ``(E', D)``."""
+        shape = len(query), self.heads, self.head_width
+        gamma: Tensor = (query.view(shape) * (key + key_relation).view(shape)).sum(-1) / math.sqrt(self.head_width)
+        return gamma
+
+    @torch.no_grad()
+    def attention(self, v: Tensor, graph: RelationalGraph) -> Tensor:
+        """α (eq. 12) of every message, ``(E', H)``: over the messages into one gene it sums to 1 in every head."""
+        u, target = graph.node_type, graph.edge_index[1]
+        query = self.query_state(v) + self.query_type(u)  # (G, D)
+        key = self.key_state(v) + self.key_type(u)  # (G, D)
+        key_table, combination = self.key_relation(self.relation_table()), _combination(graph)
+        gamma = [
+            self._gamma(query[source], key[reader], key_table[which])
+            for source, reader, which in zip(
+                *(part.split(_EDGES_AT_ONCE) for part in (graph.edge_index[0], target, combination)), strict=True
+            )
+        ]
+        alpha: Tensor = softmax(torch.cat(gamma), target, num_nodes=len(v))
+        return alpha
+
+
+def _combination(graph: RelationalGraph) -> Tensor:
+    """Row of every message in :meth:`PriorGNNLayer.relation_table`, ``(E',)``."""
+    source_type, target_type = graph.node_type[graph.edge_index]
+    return (graph.relation * N_NODE_TYPES + source_type) * N_NODE_TYPES + target_type
 
 
 class PriorGNN(nn.Module):
@@ -216,6 +242,28 @@ class PriorGNN(nn.Module):
             for before, after in zip((widths[0], *widths[:-1]), widths, strict=True)
         )
         self.dropout = Dropout(dropout)
+
+    @torch.no_grad()
+    def attention(
+        self, features: Tensor, messages: RelationalGraph, *, graph: RelationalGraph | PairGraph | None = None
+    ) -> Tensor:
+        """α (eq. 12) of every message ``(E',)``, the mean over layers and heads, without dropout.
+
+        Parameters
+        ----------
+        features
+            As :meth:`forward` takes them.
+        messages
+            The graph, edge by edge.
+        graph
+            The same graph in the form in which it is walked fastest; ``messages`` if ``None``.
+        """
+        v = self.input(features)
+        total = torch.zeros(len(messages.relation), dtype=v.dtype, device=v.device)
+        for layer in self.layers:
+            total += cast("PriorGNNLayer", layer).attention(v, messages).mean(1)
+            v = layer(v, messages if graph is None else graph)
+        return total / len(self.layers)
 
     def forward(self, features: Tensor, graph: RelationalGraph | PairGraph) -> Tensor:
         """Node states ``(G, widths[-1])`` of node features ``(G, n_features)``."""

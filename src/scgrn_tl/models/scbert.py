@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from scgrn_tl.core.errors import ArgumentError, WeightsError
 from .checkpoint import infer_config, load_checkpoint, load_weights, read_folder, write_folder
 from .favor import blocks, favor_performer, genes_in_cache
 from .favor_path import favor_stream
+from .scbert_config import ScBERTConfig
 from .seeding import seeded_rng
 
 if TYPE_CHECKING:
@@ -33,52 +34,6 @@ ACCELERATOR_BLOCK_SIZE = 32_768
 """Genes times cells whose feature maps an accelerator holds at a time: enough to fill it, 0.4 GB at full size."""
 KEPT_BYTES = 2**28
 """Memory on a CPU for the keys' feature maps; those that find no room are computed twice."""
-
-
-@dataclass(frozen=True)
-class ScBERTConfig:
-    """Shape of an :class:`ScBERT`. The defaults are those of the published encoder.
-
-    Attributes
-    ----------
-    n_genes
-        Genes in the vocabulary (16,906 in the published encoder).
-    dim
-        D, the width of the model.
-    depth
-        L, the number of layers.
-    heads
-        H, the number of attention heads; ``dim`` is a multiple of it.
-    dim_head
-        d, the width of a head.
-    ff_mult
-        Width of the feed-forward layer over ``dim``.
-    n_features
-        m, the number of random features; ``None`` for ⌊d ln d⌋ (266 where d = 64).
-    n_tokens
-        Expression bins and the mask.
-    """
-
-    n_genes: int
-    dim: int = 200
-    depth: int = 6
-    heads: int = 10
-    dim_head: int = 64
-    ff_mult: int = 4
-    n_features: int | None = None
-    n_tokens: int = 7
-
-    def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if f.name == "n_features" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                msg = f"ScBERTConfig: {f.name} is a whole number of at least 1, not {value!r}."
-                raise ArgumentError(msg)
-        if self.dim % self.heads:
-            msg = f"ScBERTConfig: dim={self.dim} should be a multiple of heads={self.heads}."
-            raise ArgumentError(msg)
 
 
 class Encoding(NamedTuple):
@@ -211,7 +166,7 @@ class ScBERT(nn.Module):
 
     # ------------------------------------------------------------------------------------------------ in training
 
-    def hidden(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+    def hidden(self, tokens: Tensor, positions: Tensor | None = None, *, added: Tensor | None = None) -> Tensor:
         """Embeddings ``(B, T, D)``, differentiable.
 
         Parameters
@@ -220,6 +175,8 @@ class ScBERT(nn.Module):
             ``int64 (B, T)``, expression bins (or the mask).
         positions
             ``int64 (T,)``, every column's position in the vocabulary; ``None`` where the columns are the vocabulary.
+        added
+            ``(B, D)``, a vector of each cell that is added to the input at every position, such as its batch's.
 
         Raises
         ------
@@ -227,15 +184,33 @@ class ScBERT(nn.Module):
             If shapes, types or ranges do not fit.
         """
         x = self._embed(tokens, positions)  # (B, T + 1, D)
+        if added is not None:
+            if added.shape != (len(x), x.shape[2]):
+                msg = f"added has shape {tuple(added.shape)}; expected {(len(x), x.shape[2])}, a vector per cell."
+                raise ArgumentError(msg)
+            x = x + added.unsqueeze(1)
         return self.norm(self.performer(x))[:, :-1]  # type: ignore[no-any-return]
 
-    def logits(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+    def logits(self, tokens: Tensor, positions: Tensor | None = None, *, added: Tensor | None = None) -> Tensor:
         """Logits ``(B, T, n_tokens)`` of every expression bin, differentiable; arguments as of :meth:`hidden`."""
-        return self.to_out(self.hidden(tokens, positions))  # type: ignore[no-any-return]
+        return self.to_out(self.hidden(tokens, positions, added=added))  # type: ignore[no-any-return]
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """The same as :meth:`logits`."""
         return self.logits(tokens, positions)
+
+    @torch.no_grad()
+    def fold_in(self, vector: Tensor) -> ScBERT:
+        """Add ``vector`` ``(D,)`` to the input at every position for good: it goes into the bins' embeddings.
+
+        From then on the model gives without ``added`` what it gave with ``vector`` as every cell's.
+
+        Returns
+        -------
+        The model itself.
+        """
+        self.token_emb.weight += vector.to(self.token_emb.weight)
+        return self
 
     # ----------------------------------------------------------------------------------------------- in inference
 

@@ -2,47 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from scgrn_tl.core import (
-    ArgumentError,
-    MissingKeyError,
-    WeightsError,
-    WeightsUnavailableError,
-    check_unique_genes,
-    resolve_device,
-)
+from scgrn_tl.core import ArgumentError, check_unique_genes
 
-from ._cell_groups import CellGroups, obs_column
+from ._cell_groups import CellGroups, by_batch
 from ._cell_weighting import CellWeighting
-from ._encode_cells import CellEncoder, default_batch_size
-from ._encoder_source import EncoderSource, load_encoder
-from ._hidden_store import HiddenStore
+from ._embedded_cells import open_cells
 from ._slots import Slots, check_key, open_anndata, run_record, write_slots
-from ._token_stream import Expression, GeneSequence, TokenStream
+from ._stored_embedding import read_stored_embedding
+from ._strata import Stratum, pool_strata
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
 
-    import torch
     from anndata import AnnData
     from mudata import MuData
 
-    from scgrn_tl.models.pooling import GenePool
-
-    from ._cell_weighting import Ranking
-
 __all__ = ["attentive_pool"]
-
-LOGGER = logging.getLogger(__name__)
-
-READ_BYTES = 2**26
-"""Hidden states read at a time."""
 
 
 def attentive_pool(
@@ -124,6 +103,8 @@ def attentive_pool(
     >>> sg.tl.scbert_embed(adata, weights="fit", hidden_to="hidden.zarr")  # doctest: +SKIP
     >>> sg.tl.attentive_pool(adata, weighting="top_k", top_k=50, hidden="hidden.zarr")  # doctest: +SKIP
     """
+    from scgrn_tl.models.pooling import mean_of_pools
+
     data = adata
     adata = open_anndata(data, modality=modality, copy=copy)
     rule = CellWeighting(weighting, temperature, top_k)
@@ -134,42 +115,24 @@ def attentive_pool(
         msg = f"key_added={key_added!r} is where scbert_embed's own results are, which this needs; choose another name."
         raise ArgumentError(msg)
     check_unique_genes([str(name) for name in adata.var_names])
-    embedding = _read_embedding(adata, key)
+    embedding = read_stored_embedding(adata, key)
     groups = None if groupby is None else CellGroups.from_obs(adata, groupby, "groupby")
     batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key")
-    attention = adata.obsm.get(f"{key}_attention")
-    if attention is not None and attention.shape[1] != len(embedding.genes):
-        msg = (
-            f"obsm[{key + '_attention'!r}] has {attention.shape[1]} columns, but uns[{key!r}]['genes'] names "
-            f"{len(embedding.genes)} genes. Run `sg.tl.scbert_embed` again."
-        )
-        raise ArgumentError(msg)
-
-    source: _StoredCells | _EncodedCells
-    if hidden is not None:
-        if attention is None and weighting != "mean":
-            msg = (
-                f"Did not find obsm[{key + '_attention'!r}], which weighting={weighting!r} needs. Run "
-                "`sg.tl.scbert_embed(adata, store_attention=True, …)`, use weighting='mean', or leave out `hidden=`."
-            )
-            raise MissingKeyError(msg)
-        source = _StoredCells.open(adata, hidden, embedding, attention)
-    else:
-        source = _EncodedCells.open(adata, embedding, attention)
-
-    strata = _stratify(groups, batches, embedding.pooled, rule, len(embedding.genes), source.dim)
-    if rule.ranks:
-        for rows, values in source.attention(embedding.cells):
-            for stratum in strata:
-                if (inside := stratum.cells[rows]).any():
-                    stratum.ranking.update(values[inside])
-    for rows, states, values in source.hidden(embedding.cells):
-        _pool(strata, rule, rows, states, values)
+    source = open_cells(adata, key, embedding, rule, hidden)
+    members: dict[str | None, np.ndarray] = {None: embedding.pooled}
+    if groups is not None:
+        members |= {name: mask & embedding.pooled for name, mask in groups.masks().items()}
+    strata = [
+        Stratum.empty(group, part, rule, len(embedding.genes), source.dim)
+        for group, member in members.items()
+        for part in by_batch(member, batches).values()
+    ]
+    pool_strata(strata, rule, source)
 
     slots = Slots(dropped=_earlier_results(adata, key_added))
     where = adata.var_names.get_indexer(list(embedding.genes))
     for group in dict.fromkeys(stratum.group for stratum in strata):
-        pooled = _mean_of_batches([stratum.pool for stratum in strata if stratum.group == group])
+        pooled = mean_of_pools(stratum.pool for stratum in strata if stratum.group == group)
         values = np.full((adata.n_vars, source.dim), np.nan, dtype=np.float32)
         values[where[where >= 0]] = pooled[where >= 0]
         slots.varm[key_added if group is None else f"{key_added}_{group}"] = values
@@ -189,227 +152,6 @@ def attentive_pool(
         seed=None,
     )
     return write_slots(data, slots, modality=modality, copy=copy)
-
-
-@dataclass(frozen=True, eq=False)
-class _Embedding:
-    """What an earlier :func:`scbert_embed` left: its record, the T genes, and which cells were encoded."""
-
-    record: Any
-    genes: tuple[str, ...]
-    pooled: np.ndarray
-
-    @property
-    def cells(self) -> np.ndarray:
-        """Ascending row numbers of the encoded cells."""
-        return np.flatnonzero(self.pooled)
-
-
-def _read_embedding(adata: AnnData, key: str) -> _Embedding:
-    record = adata.uns.get(key)
-    if not isinstance(record, dict) or "genes" not in record or f"{key}_pooled" not in adata.obs:
-        msg = (
-            f"Did not find uns[{key!r}] and obs[{key + '_pooled'!r}] of a gene embedding. "
-            f"Run `sg.tl.scbert_embed(adata, key_added={key!r})` first."
-        )
-        raise MissingKeyError(msg)
-    pooled = obs_column(adata, f"{key}_pooled").to_numpy(dtype=bool)
-    if not pooled.any():
-        msg = f"None of the cells left in this AnnData was encoded (obs[{key + '_pooled'!r}] is False for all)."
-        raise ArgumentError(msg)
-    return _Embedding(record, tuple(map(str, record["genes"])), pooled)
-
-
-@dataclass(frozen=True, eq=False)
-class _StoredCells:
-    """Hidden states from a zarr store, attention from ``obsm``."""
-
-    store: HiddenStore
-    rows_in_store: np.ndarray
-    stored_attention: np.ndarray | None
-
-    @classmethod
-    def open(
-        cls, adata: AnnData, path: str | os.PathLike[str], embedding: _Embedding, attention: np.ndarray | None
-    ) -> _StoredCells:
-        store = HiddenStore.open(path)
-        if (genes := store.names("genes")) != embedding.genes:
-            msg = (
-                f"hidden={str(path)!r} holds {len(genes)} genes that are not the {len(embedding.genes)} of this "
-                "embedding: it is of another run."
-            )
-            raise ArgumentError(msg)
-        return cls(store, store.rows_of([str(name) for name in adata.obs_names]), attention)
-
-    @property
-    def dim(self) -> int:
-        return int(self.store.array.shape[2])
-
-    def attention(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return _stored_attention(self.stored_attention, cells)
-
-    def hidden(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor, np.ndarray]]:
-        import torch
-        from tqdm.auto import tqdm
-
-        from scgrn_tl._settings import settings
-
-        n_genes = int(self.store.array.shape[1])
-        step = max(1, READ_BYTES // (n_genes * self.dim * 4))
-        # ascending rows of the store read each of its chunks once
-        order = np.argsort(self.rows_in_store[cells])
-        cells = cells[order]
-        with tqdm(total=len(cells), desc="Pooling", unit="cell", delay=2, disable=not settings.progress) as bar:
-            for place, states in self.store.batches(self.rows_in_store[cells], step):
-                rows = cells[place]
-                if not np.isfinite(states).all():
-                    msg = f"{self.store.path} lacks hidden states of cells that were pooled: it is of another run."
-                    raise ArgumentError(msg)
-                attention = self.stored_attention
-                values = np.ones((len(rows), n_genes)) if attention is None else np.asarray(attention[rows])
-                yield rows, torch.from_numpy(states), values
-                bar.update(len(rows))
-
-
-@dataclass(frozen=True, eq=False)
-class _EncodedCells:
-    """Hidden states by encoding the cells again; attention from ``obsm``, or else from the encoder as well."""
-
-    encoder: CellEncoder
-    stored_attention: np.ndarray | None
-
-    @classmethod
-    def open(cls, adata: AnnData, embedding: _Embedding, attention: np.ndarray | None) -> _EncodedCells:
-        record = embedding.record
-        params = record["params"]
-        if adata.n_vars != int(record["cells"]["n_vars"]):
-            msg = (
-                f"The AnnData has {adata.n_vars} genes; it had {int(record['cells']['n_vars'])} when it was embedded. "
-                "So the same tokens cannot be made again. Pass `hidden=`, or run `sg.tl.scbert_embed` again."
-            )
-            raise ArgumentError(msg)
-        expression = Expression.from_anndata(adata, params.get("layer"), bool(record["normalized"]))
-        device = resolve_device(None)
-        source = _load_again(record["weights"], expression, adata, device)
-        absent = [gene for gene in embedding.genes if gene not in source.vocabulary]
-        if absent:
-            msg = f"The encoder does not know {len(absent)} genes of the embedding: run `sg.tl.scbert_embed` again."
-            raise ArgumentError(msg)
-        sequence = GeneSequence.of_names(adata, source.vocabulary, embedding.genes)
-        if (sequence.columns < 0).any() and params.get("genes") != "vocabulary":
-            msg = "Genes were renamed since the embedding was made: run `sg.tl.scbert_embed` again."
-            raise ArgumentError(msg)
-        dtype = str(params["dtype"])
-        model = source.model.double() if dtype == "float64" else source.model
-        encoder = CellEncoder(
-            model=model.to(device).eval(),
-            stream=TokenStream(expression, sequence.columns),
-            positions=sequence.positions,
-            batch_size=default_batch_size(source.model.config, len(sequence), device),
-            device=device,
-            dtype=dtype,
-        )
-        return cls(encoder, attention)
-
-    @property
-    def dim(self) -> int:
-        return self.encoder.model.config.dim
-
-    def attention(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        if self.stored_attention is not None:
-            yield from _stored_attention(self.stored_attention, cells)
-            return
-        for rows, encoding in self.encoder.run(cells, label="Encoding (ranking cells)"):
-            yield rows, encoding.attention.float().cpu().numpy()
-
-    def hidden(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor, np.ndarray]]:
-        for rows, encoding in self.encoder.run(cells):
-            attention = self.stored_attention
-            values = encoding.attention.float().cpu().numpy() if attention is None else np.asarray(attention[rows])
-            yield rows, encoding.hidden.cpu(), values
-
-
-def _load_again(record: Any, expression: Expression, adata: AnnData, device: str) -> EncoderSource:
-    """The encoder that ``uns`` names, checked against its hash."""
-    from pathlib import Path
-
-    kind, path = str(record["kind"]), Path(str(record["path"]))
-    weights: str | Path = path if path.exists() or kind == "path" else kind
-    if kind == "path" and not path.exists():
-        msg = f"The weights of the embedding, {path}, are gone. Put them back, or pass `hidden=`."
-        raise WeightsUnavailableError(msg)
-    source = load_encoder(weights, expression, adata.var_names, seed=int(record["fit_seed"]), device=device)
-    if source.sha256 != str(record["sha256"]):
-        msg = (
-            f"{source.path} has SHA-256 {source.sha256}; the embedding was made with {record['sha256']}. "
-            "Put those weights back, pass `hidden=`, or run `sg.tl.scbert_embed` again."
-        )
-        raise WeightsError(msg)
-    return source
-
-
-def _stored_attention(attention: np.ndarray | None, cells: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    if attention is None:
-        return
-    step = max(1, READ_BYTES // (8 * attention.shape[1]))
-    for start in range(0, len(cells), step):
-        rows = cells[start : start + step]
-        yield rows, np.asarray(attention[rows])
-
-
-@dataclass(frozen=True, eq=False)
-class _Stratum:
-    """Cells that are pooled together: those of one group (``None``: all) in one batch."""
-
-    group: str | None
-    cells: np.ndarray
-    pool: GenePool
-    ranking: Ranking
-
-
-def _stratify(
-    groups: CellGroups | None,
-    batches: CellGroups | None,
-    pooled: np.ndarray,
-    rule: CellWeighting,
-    n_genes: int,
-    dim: int,
-) -> list[_Stratum]:
-    """A stratum for each group in each batch that has cells of it. A group without encoded cells gets an empty one."""
-    from scgrn_tl.models.pooling import GenePool
-
-    members: dict[str | None, np.ndarray] = {None: pooled}
-    if groups is not None:
-        members |= {name: mask & pooled for name, mask in groups.masks().items()}
-    in_batch = [np.ones_like(pooled)] if batches is None else list(batches.masks().values())
-    strata = []
-    for group, member in members.items():
-        parts = [member & batch for batch in in_batch]
-        parts = [part for part in parts if part.any()] or [np.zeros_like(pooled)]
-        strata += [_Stratum(group, part, GenePool(n_genes, dim), rule.ranking(n_genes)) for part in parts]
-    return strata
-
-
-def _pool(
-    strata: list[_Stratum], rule: CellWeighting, rows: np.ndarray, states: torch.Tensor, attention: np.ndarray
-) -> None:
-    """Add a batch of cells to the strata that they are in."""
-    import torch
-
-    for stratum in strata:
-        inside = np.flatnonzero(stratum.cells[rows])
-        if len(inside):
-            weights = rule.weights(attention[inside], stratum.ranking)
-            stratum.pool.update(states[torch.from_numpy(inside)], torch.from_numpy(weights))
-
-
-def _mean_of_batches(pools: list[GenePool]) -> np.ndarray:
-    """``float64 (T, D)``, the mean of the batches' embeddings, over those where the gene has any weight."""
-    pooled = np.stack([pool.result(np.float64) for pool in pools])
-    known = ~np.isnan(pooled)
-    count = known.sum(axis=0)
-    total = np.where(known, pooled, 0.0).sum(axis=0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def _earlier_results(adata: AnnData, key: str) -> set[tuple[str, str]]:

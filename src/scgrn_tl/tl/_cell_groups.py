@@ -15,7 +15,7 @@ from ._slots import clean_name
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["CellGroups", "obs_column"]
+__all__ = ["CellGroups", "by_batch", "obs_column"]
 
 
 def obs_column(adata: AnnData, key: str) -> pd.Series:
@@ -66,3 +66,14 @@ class CellGroups:
     def masks(self) -> dict[str, np.ndarray]:
         """Group name → ``bool[N]``."""
         return {name: self.codes == code for code, name in enumerate(self.names)}
+
+
+def by_batch(cells: np.ndarray, batches: CellGroups | None) -> dict[str, np.ndarray]:
+    """``cells`` (``bool[N]``) of each batch that has any of them.
+
+    Without ``batches`` they are one batch, ``""``; so are they, as none, where no cell of them is in a batch.
+    """
+    if batches is None:
+        return {"": cells}
+    parts = {name: cells & batch for name, batch in batches.masks().items()}
+    return {name: part for name, part in parts.items() if part.any()} or {"": np.zeros_like(cells)}

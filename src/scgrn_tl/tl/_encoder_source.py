@@ -82,9 +82,10 @@ def load_encoder(
     from scgrn_tl.models.checkpoint import weights_sha256
 
     if weights == "fit":
-        from ._fit_encoder import EncoderTraining, fit_encoder
+        from ._encoder_training import EncoderShape, EncoderTraining
+        from ._fit_encoder import fit_encoder
 
-        path, _ = fit_encoder(expression, var_names, EncoderTraining(), seed=seed, device=device)
+        path, _ = fit_encoder(expression, var_names, EncoderShape(), EncoderTraining(), seed=seed, device=device)
         kind = "fit"
     else:
         kind = "panglao" if weights == "panglao" else "path"

@@ -1,4 +1,4 @@
-"""Training a small encoder on an AnnData's own genes, kept in the cache so that it is trained once."""
+"""Training an encoder on an AnnData's cells, from scratch or from given weights, and keeping it in a folder."""
 
 from __future__ import annotations
 
@@ -8,89 +8,39 @@ import logging
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scgrn_tl._settings import settings
-from scgrn_tl.core import ArgumentError, ExpressionError, GeneVocabulary, check_unique_genes
+from scgrn_tl.core import ArgumentError, GeneVocabulary, check_unique_genes
+
+from ._encoder_training import EncoderShape, TrainingCells
+from ._slots import Slots, run_record, write_slots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anndata import AnnData
+    from mudata import MuData
+
+    from scgrn_tl.core import RNGLike
+    from scgrn_tl.core.tokens import Normalize
+    from scgrn_tl.models import ScBERTModel
     from scgrn_tl.models.scbert import ScBERT
 
+    from ._cell_groups import CellGroups
+    from ._encoder_source import EncoderSource
+    from ._encoder_training import EncoderTraining
     from ._token_stream import Expression
 
-__all__ = ["EncoderTraining", "check_encoder_folder", "fit_encoder"]
+__all__ = ["check_encoder_folder", "fit_encoder", "write_training_record"]
 
 LOGGER = logging.getLogger(__name__)
 
 RECORD = "training.json"
-SEEN_GENES = 1.5e6
-
-
-@dataclass(frozen=True)
-class EncoderTraining:
-    """Size of an encoder and how it is trained; the defaults take seconds for a thousand genes on two CPU cores.
-
-    Attributes
-    ----------
-    gene_init
-        Gene vectors from co-expression (``"svd"``) or drawn at random (``"random"``).
-    dim, depth, heads, dim_head
-        Width, layers, attention heads and their width.
-    max_epochs
-        Passes over the cells; ``None`` for as many as see about 1.5 million genes of cells, 2 at least and 30 at most.
-    batch_size, learning_rate, patience, validation_fraction, max_genes
-        See :class:`scgrn_tl.models.masked_training.MaskedTrainer`.
-    max_cells
-        Most cells that are trained on, a random part of them where there are more.
-    """
-
-    gene_init: Literal["svd", "random"] = "svd"
-    dim: int = 64
-    depth: int = 2
-    heads: int = 4
-    dim_head: int = 16
-    max_epochs: int | None = None
-    batch_size: int = 4
-    learning_rate: float = 3e-3
-    patience: int = 3
-    validation_fraction: float = 0.1
-    max_genes: int = 1024
-    max_cells: int = 1024
-
-    def __post_init__(self) -> None:
-        if self.gene_init not in {"svd", "random"}:
-            msg = f"gene_init is 'svd' or 'random', not {self.gene_init!r}."
-            raise ArgumentError(msg)
-        for name in ("dim", "depth", "heads", "dim_head", "max_epochs", "batch_size", "patience", "max_genes"):
-            if name == "max_epochs" and self.max_epochs is None:
-                continue
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                msg = f"{name} is a whole number of at least 1, not {getattr(self, name)!r}."
-                raise ArgumentError(msg)
-        if self.dim % self.heads:
-            msg = f"dim is a multiple of heads; dim={self.dim} and heads={self.heads} are not."
-            raise ArgumentError(msg)
-        if not isinstance(self.max_cells, int) or self.max_cells < 2:
-            msg = f"max_cells is a whole number of at least 2, not {self.max_cells!r}."
-            raise ArgumentError(msg)
-        if not self.learning_rate > 0:
-            msg = f"learning_rate is positive, not {self.learning_rate!r}."
-            raise ArgumentError(msg)
-        if not 0 < self.validation_fraction < 1:
-            msg = f"validation_fraction is a share between 0 and 1, not {self.validation_fraction!r}."
-            raise ArgumentError(msg)
-
-    def epochs(self, n_cells: int, n_genes: int) -> int:
-        """``max_epochs``, or what suits so many cells and genes."""
-        if self.max_epochs is not None:
-            return self.max_epochs
-        return int(np.clip(round(SEEN_GENES / (n_cells * min(n_genes, self.max_genes))), 2, 30))
 
 
 def check_encoder_folder(folder: str | os.PathLike[str]) -> None:
@@ -104,26 +54,38 @@ def check_encoder_folder(folder: str | os.PathLike[str]) -> None:
 def fit_encoder(
     expression: Expression,
     var_names: Sequence[str],
+    start: EncoderShape | EncoderSource,
     training: EncoderTraining,
     *,
     seed: int,
     device: str,
+    vocabulary: Sequence[str] | None = None,
+    batches: CellGroups | None = None,
+    min_overlap: float = 0.5,
     folder: str | os.PathLike[str] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Train an encoder from scratch by masked-expression prediction, and save it.
+    """Train an encoder by masked-expression prediction, and save it.
 
     Parameters
     ----------
     expression
         The cells to learn from; those without counts are left out.
     var_names
-        Gene names, unique: the encoder's vocabulary.
+        Gene names, unique.
+    start
+        A shape, to begin from scratch; or an encoder, to go on from.
     training
-        Size and schedule.
+        Schedule.
     seed
         Of everything random.
     device
         Torch device to train on.
+    vocabulary
+        The genes of a new encoder; ``var_names`` by default.
+    batches
+        Batches, each of which gets a vector; cells without one are left out.
+    min_overlap
+        Least share of ``var_names`` that the encoder has to know.
     folder
         Where to save. ``None`` takes ``sg.settings.cache_dir/encoders/<hash>``, with a hash over expression, genes,
         parameters, seed and package version, and trains only if that is not there yet. Where the cache cannot be
@@ -131,26 +93,23 @@ def fit_encoder(
 
     Returns
     -------
-    The folder, and the record of the training: ``n_cells``, ``n_genes``, ``best_epoch``, ``history``,
+    The folder, and the record of the training: ``n_cells``, ``n_genes``, ``n_batches``, ``best_epoch``, ``history``,
     ``validation_accuracy`` and ``baseline_accuracy``.
     """
-    names = [str(name) for name in var_names]
+    check_unique_genes(list(map(str, var_names)))
+    names = list(map(str, var_names if vocabulary is None else vocabulary))
     check_unique_genes(names)
-    cells = np.flatnonzero(~expression.empty_cells)
-    if len(cells) < 2:
-        msg = f"Training an encoder needs at least two cells with counts; there are {len(cells)}."
-        raise ExpressionError(msg)
-    if len(cells) > training.max_cells:
-        chosen = np.random.default_rng(seed).choice(len(cells), training.max_cells, replace=False)
-        cells = cells[np.sort(chosen)]
-    values, tokens = expression.sample(cells)
+    cells = TrainingCells.draw(expression, var_names, batches, training.max_cells, seed)
+
+    def make() -> tuple[ScBERT, GeneVocabulary, dict[str, Any]]:
+        return _train(cells, start, names, training, seed, device, min_overlap)
+
     if folder is not None:
         folder = Path(folder).expanduser()
-        model, record = _train(values, tokens, training, seed, device)
-        _save(model, names, record, folder)
+        record = _save(make(), folder)
         return folder, record
 
-    folder = settings.cache_dir / "encoders" / _run_hash(values, tokens, names, training, seed, device)
+    folder = settings.cache_dir / "encoders" / _run_hash(cells, start, names, training, seed, device)
     if (folder / RECORD).is_file():
         LOGGER.info("Using the encoder trained before on the same data, %s.", folder)
         return folder, json.loads((folder / RECORD).read_text())
@@ -166,8 +125,7 @@ def fit_encoder(
             folder,
         )
     try:
-        model, record = _train(values, tokens, training, seed, device)
-        _save(model, names, record, beside)
+        record = _save(make(), beside)
         if beside != folder:
             _move(beside, folder)
     except BaseException:
@@ -177,7 +135,12 @@ def fit_encoder(
 
 
 def _run_hash(
-    values: Any, tokens: np.ndarray, names: list[str], training: EncoderTraining, seed: int, device: str
+    cells: TrainingCells,
+    start: EncoderShape | EncoderSource,
+    names: list[str],
+    training: EncoderTraining,
+    seed: int,
+    device: str,
 ) -> str:
     """Hash of all that decides the trained weights on a given machine."""
     import torch
@@ -186,15 +149,19 @@ def _run_hash(
     from scgrn_tl.models.threads import n_threads
 
     described = {
+        "start": asdict(start) if isinstance(start, EncoderShape) else start.sha256,
         "training": asdict(training),
         "seed": seed,
         "versions": [__version__, torch.__version__],
         "device": [device.partition(":")[0], n_threads()],
-        "shape": tokens.shape,
+        "shape": cells.values.shape,
+        "normalize": cells.normalize,
+        "batches": None if cells.batches is None else cells.batches.tolist(),
     }
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-    digest.update(GeneVocabulary(names).sha256.encode())
-    for array in (tokens, values.data, values.indices, values.indptr):
+    for genes in (cells.var_names, names):
+        digest.update(GeneVocabulary(genes).sha256.encode())
+    for array in (cells.values.data, cells.values.indices, cells.values.indptr):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:32]
 
@@ -209,74 +176,110 @@ def _move(beside: Path, folder: Path) -> None:
         shutil.rmtree(beside)
 
 
-def _save(model: ScBERT, names: list[str], record: dict[str, Any], folder: Path) -> None:
+def _save(trained: tuple[ScBERT, GeneVocabulary, dict[str, Any]], folder: Path) -> dict[str, Any]:
     """Write weights, vocabulary and record; the record comes last, as the sign that all is there."""
+    model, vocabulary, record = trained
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD).unlink(missing_ok=True)
-    model.save(folder, GeneVocabulary(names))
+    model.save(folder, vocabulary)
     beside = folder / f".{RECORD}.{os.getpid()}"
     beside.write_text(json.dumps(record, indent=1))
     beside.replace(folder / RECORD)
+    return record
 
 
 def _train(
-    values: Any, tokens: np.ndarray, training: EncoderTraining, seed: int, device: str
-) -> tuple[ScBERT, dict[str, Any]]:
-    import torch
+    cells: TrainingCells,
+    start: EncoderShape | EncoderSource,
+    names: list[str],
+    training: EncoderTraining,
+    seed: int,
+    device: str,
+    min_overlap: float,
+) -> tuple[ScBERT, GeneVocabulary, dict[str, Any]]:
     from tqdm.auto import tqdm
 
     from scgrn_tl.core import spawn_seeds
-    from scgrn_tl.models.coexpression import coexpression_vectors
-    from scgrn_tl.models.masked_training import MaskedTrainer
-    from scgrn_tl.models.scbert import ScBERT, ScBERTConfig
+    from scgrn_tl.models import ScBERTModel
+    from scgrn_tl.models.lightning_manners import lightning_device
 
-    weights_seed, training_seed, vectors_seed = spawn_seeds(seed, 3)
-    n_cells, n_genes = tokens.shape
-    max_epochs = training.epochs(n_cells, n_genes)
-    config = ScBERTConfig(
-        n_genes=n_genes, dim=training.dim, depth=training.depth, heads=training.heads, dim_head=training.dim_head
-    )
-    vectors = None
-    if training.gene_init == "svd":
-        vectors = coexpression_vectors(values, training.dim, seed=vectors_seed)
-        # the mean square of a token embedding's entries is 1; the gene vectors speak as loudly
-        vectors *= np.sqrt(vectors.size) / max(float(np.linalg.norm(vectors)), 1e-12)
-    model = ScBERT(config)
-    model.initialize(
-        torch.Generator().manual_seed(weights_seed), None if vectors is None else torch.from_numpy(vectors)
-    )
-    model.to(device)
-    with tqdm(
-        total=max_epochs, desc="Training an encoder", unit="epoch", delay=2, disable=not settings.progress
-    ) as bar:
-        trainer = MaskedTrainer(
-            model,
-            tokens,
-            seed=training_seed,
-            max_epochs=max_epochs,
-            batch_size=training.batch_size,
-            learning_rate=training.learning_rate,
-            patience=training.patience,
-            validation_fraction=training.validation_fraction,
-            max_genes=training.max_genes,
-            on_epoch=bar.update,
-        )
-        trainer.run()
+    weights_seed, training_seed = spawn_seeds(seed, 2)
+    adata = cells.register()
+    model: ScBERTModel
+    if isinstance(start, EncoderShape):
+        model = ScBERTModel(adata, vocabulary=names, seed=weights_seed, min_overlap=min_overlap, **asdict(start))
+    else:
+        model = ScBERTModel.from_encoder(adata, start.model, start.vocabulary, min_overlap=min_overlap)
+    try:
+        with tqdm(desc="Training an encoder", unit="epoch", delay=2, disable=not settings.progress) as bar:
+
+            def on_epoch(max_epochs: int) -> None:
+                bar.total = max_epochs
+                bar.update()
+
+            model.train(
+                training.max_epochs,
+                **lightning_device(device),
+                train_size=1 - training.validation_fraction,
+                batch_size=training.batch_size,
+                max_genes=training.max_genes,
+                train_blocks=training.train_blocks,
+                lr=training.learning_rate,
+                early_stopping_patience=training.patience,
+                seed=training_seed,
+                on_epoch=on_epoch,
+            )
+        record = _record(model, cells)
+        return model.encoder.to("cpu"), model.vocabulary, record
+    finally:  # scvi-tools keeps every AnnData that was ever set up
+        model.deregister_manager(adata)
+
+
+def _record(model: ScBERTModel, cells: TrainingCells) -> dict[str, Any]:
+    """What is told of a training, and the log line about it."""
+    history = {
+        name: model.history[name].iloc[:, 0].astype(float).tolist()
+        for name in ("train_loss", "validation_loss", "validation_accuracy")
+    }
+    n_cells, n_genes = cells.values.shape
     record = {
         "n_cells": n_cells,
         "n_genes": n_genes,
-        "best_epoch": trainer.best_epoch,
-        "history": trainer.history,
-        "validation_accuracy": trainer.accuracy,
-        "baseline_accuracy": trainer.baseline_accuracy,
+        "n_batches": 1 if cells.batches is None else len(np.unique(cells.batches)),
+        "best_epoch": model.best_epoch_,
+        "history": history,
+        "validation_accuracy": history["validation_accuracy"][model.best_epoch_ - 1],
+        "baseline_accuracy": float(model.history["validation_accuracy_usual_bin"].iloc[0, 0]),
     }
     LOGGER.info(
         "Trained an encoder on %s cells × %s genes: %.1f %% of hidden expression bins right in held-out cells "
-        "(%.1f %% by always naming the most common bin), best of epochs: %s.",
+        "(%.1f %% by always naming the gene's most common bin), best of epochs: %s.",
         f"{n_cells:,}",
         f"{n_genes:,}",
-        100 * trainer.accuracy,
-        100 * trainer.baseline_accuracy,
-        trainer.best_epoch,
+        100 * record["validation_accuracy"],
+        100 * record["baseline_accuracy"],
+        record["best_epoch"],
     )
-    return model.to("cpu"), record
+    return record
+
+
+def write_training_record(
+    data: AnnData | MuData,
+    key: str,
+    params: dict[str, Any],
+    normalize: Normalize,
+    rng: RNGLike,
+    folder: Path,
+    record: dict[str, Any],
+    *,
+    modality: str,
+) -> None:
+    """Write ``uns[key]``: what a training was asked for, and what came of it."""
+    slots = Slots()
+    slots.uns[key] = run_record(
+        params | {"normalize": normalize if isinstance(normalize, str) else bool(normalize)},
+        seed=rng if isinstance(rng, (int, np.integer)) else None,
+        weights_dir=folder,
+        **record,
+    )
+    write_slots(data, slots, modality=modality)

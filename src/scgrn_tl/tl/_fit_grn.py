@@ -23,6 +23,7 @@ from scgrn_tl.core import (
     spawn_seeds,
 )
 from scgrn_tl.core.calibration import calibrate
+from scgrn_tl.core.gene_embedding import JoinedEmbedding, check_embeddings, embedding_keys, join_embeddings
 
 from ._group_networks import FittedNetwork, add_group_networks, check_groups, stale_groups
 from ._network_slots import check_max_edges, network_slots
@@ -48,7 +49,7 @@ def fit_grn(
     prior: Any,
     *,
     method: str = "sctransnet",
-    use_rep: str | None = "scbert",
+    use_rep: str | Iterable[str] | None = "scbert",
     layer: str | None = None,
     tf_names: Iterable[str] | None = None,
     split: EdgeSplit | None = None,
@@ -82,9 +83,11 @@ def fit_grn(
     method
         A supervised method of :func:`scgrn_tl.methods.show`.
     use_rep
-        Key of the gene embedding in ``varm``. If ``"scbert"`` is not there yet, :func:`scbert_embed` is run first with
-        its defaults, and its results are stored too. ``None`` does without an embedding. Only read by methods of
-        which :func:`scgrn_tl.methods.show` says ``uses_embedding``.
+        Key of the gene embedding in ``varm``, or a list of keys: several are standardised each on its own, scaled so
+        that none outweighs another by its width, and joined. A gene may lack a vector (NaN) in any of them. If
+        ``"scbert"`` is not there yet, :func:`scbert_embed` is run first with its defaults, and its results are stored
+        too. ``None`` does without an embedding. Only read by methods of which :func:`scgrn_tl.methods.show` says
+        ``uses_embedding``.
     layer
         Layer of the expression; ``X`` if ``None``. Whole numbers are counts, and normalised and logged on the way.
     tf_names
@@ -134,6 +137,10 @@ def fit_grn(
         Calibrated log-odds beyond what the two genes' hub rates explain; for methods that tell the two apart.
     ``adata.varp[f"{key_added}_std"]`` : :class:`scipy.sparse.csr_matrix` (G × G, float32)
         Standard deviation of the calibrated log-odds over the models, if ``n_models > 1``.
+    ``adata.varp[f"{key_added}_attention"]`` : :class:`scipy.sparse.csr_matrix` (G × G, float32)
+        How much the column's gene attends to the row's gene in the graph network (eq. 12), the mean over heads, layers
+        and models. Each column sums to 1, a gene's message to itself included. Of ``"sctransnet"`` with ``use_gnn``;
+        see :func:`explain_edges`.
     ``adata.var[f"{key_added}_is_tf"]`` : bool
         Which genes were scored as regulators.
     ``adata.uns[key_added]`` : dict
@@ -141,7 +148,8 @@ def fit_grn(
         the hub floor, on validation and test pairs, as of :func:`scgrn_tl.bm.evaluate`; absent if neither part has both
         classes), ``calibration`` (``slope``, ``intercept``, ``fitted_on``), ``history`` (an array per quantity),
         ``best_epoch`` (the epoch used, where the method chooses one; of an ensemble one for each model), ``prior``
-        (DataFrame: the edges trained and validated on, never those of a test part), ``prior_report`` (what was dropped
+        (DataFrame: the edges trained on, which are those that carry messages, and validated on, as ``trained_on``
+        tells; never those of a test part), ``prior_report`` (what was dropped
         from the prior), ``prior_sha256``, ``seconds``. With ``groupby``, ``groups`` (their names) and ``group_fits``
         (DataFrame: ``group``, ``n_cells``, ``own_weight`` (w), ``auroc`` and ``auprc`` on the validation pairs).
 
@@ -183,7 +191,8 @@ def fit_grn(
             f"method={method!r})`. Methods that learn: {', '.join(methods.names(supervised=True))}."
         )
         raise ArgumentError(msg)
-    if use_rep not in {None, "scbert"} and not entry.uses_embedding:
+    reps = embedding_keys(use_rep)
+    if reps not in {(), ("scbert",)} and not entry.uses_embedding:
         LOGGER.info("Method %r reads no gene embedding; use_rep=%r is left alone.", method, use_rep)
     params = _method_parameters(entry, {"epochs": epochs, "lr": lr}, method_params)
     entry.check_parameters(params, n_models=n_models)
@@ -197,16 +206,18 @@ def fit_grn(
     genes = tuple(map(str, data.var_names))
     check_unique_genes(genes)
     groups = check_groups(data, groupby, group_pooling, key=key_added)
+    if entry.uses_embedding:
+        check_embeddings(data, [key for key in reps if key != "scbert"])
     network = PriorNetwork.from_any(prior, genes, adata=data)
     split_seed, fit_seed, embed_seed = spawn_seeds(rng, 3)
     if split is None:
         split = split_edges(network, validation_fraction=validation_fraction, test_fraction=0.0, rng=split_seed)
     task = make_task(data, layer=layer, prior=network, split=split, tf_names=tf_names, seed=fit_seed, device=where)
     embedding = None
-    if use_rep is not None and entry.uses_embedding:
+    if reps and entry.uses_embedding:
         # last, since it may take long and stores what it makes: whatever else is wrong has shown by now
-        embedding = _gene_embedding(data, use_rep, layer=layer, device=where, seed=embed_seed)
-        task = replace(task, embedding=embedding)
+        embedding = _gene_embedding(data, reps, layer=layer, device=where, seed=embed_seed)
+        task = replace(task, embedding=embedding.values, embedding_widths=embedding.widths)
     known = network.restrict_to(np.concatenate([split.train.positives, split.validation.positives]))
     scores = entry.run(task, n_models=n_models, **params)
     calibration, fitted_on = calibrate(scores, task)
@@ -223,10 +234,10 @@ def fit_grn(
     slots.uns[key_added] = run_record(
         {
             "method": method,
-            "use_rep": None if embedding is None else use_rep,
+            "use_rep": None if embedding is None else reps[0] if len(reps) == 1 else reps,
             "layer": layer,
             "n_regulators": len(task.regulators),
-            "n_genes_without_embedding": None if embedding is None else int((~np.isfinite(embedding).all(1)).sum()),
+            "n_genes_without_embedding": None if embedding is None else _n_genes_without(embedding),
             "n_training_edges": int(split.train.labels.sum()),
             "split": split.kind,
             "validation_fraction": validation_fraction,
@@ -245,14 +256,14 @@ def fit_grn(
         calibration={"slope": calibration.slope, "intercept": calibration.intercept, "fitted_on": fitted_on},
         history=dict(scores.history),
         **({"best_epoch": scores.details["best_epoch"]} if "best_epoch" in scores.details else {}),
-        prior=known.to_frame(),
+        prior=known.to_frame().assign(trained_on=known.among(split.train.positives)),
         prior_report=dict(network.report),
         prior_sha256=known.sha256(),
         seconds=time.perf_counter() - started,
     )
     if groups is not None:
         fitted = FittedNetwork(task, scores, calibration, partial(entry.run, n_models=n_models, **params), metrics)
-        add_group_networks(slots, data, groups, fitted, key=key_added, use_rep=use_rep)
+        add_group_networks(slots, data, groups, fitted, key=key_added, reps=reps)
         slots.uns[key_added]["seconds"] = time.perf_counter() - started
     write_slots(adata, slots, modality=modality)
     return adata if copy else None
@@ -270,14 +281,26 @@ def _method_parameters(entry: Method, shared: dict[str, Any], own: dict[str, Any
     return given | own
 
 
-def _gene_embedding(adata: AnnData, use_rep: str, *, layer: str | None, device: str, seed: int) -> np.ndarray:
-    """``varm[use_rep]``; scBERT's is made first where it is missing."""
+def _gene_embedding(
+    adata: AnnData, keys: tuple[str, ...], *, layer: str | None, device: str, seed: int
+) -> JoinedEmbedding:
+    """The embeddings under ``keys`` in ``varm``; scBERT's is made where it is missing, once the others are read."""
     from ._scbert_embed import scbert_embed
 
-    if use_rep == "scbert" and use_rep not in adata.varm:
+    missing = "scbert" in keys and "scbert" not in adata.varm
+    parts = {key: read_embedding(adata, key) for key in keys if not (missing and key == "scbert")}
+    if missing:
         LOGGER.info("Did not find .varm['scbert']: running sg.tl.scbert_embed first.")
         scbert_embed(adata, layer=layer, device=device, rng=seed)
-    return read_embedding(adata, use_rep)
+        parts["scbert"] = read_embedding(adata, "scbert")
+    return join_embeddings([parts[key] for key in keys])
+
+
+def _n_genes_without(embedding: JoinedEmbedding) -> int | list[int]:
+    """How many genes have no vector; of several embeddings, in each."""
+    parts = np.split(embedding.values, np.cumsum(embedding.widths)[:-1], axis=1) if embedding.widths else []
+    counts = [int((~np.isfinite(part).all(1)).sum()) for part in parts or [embedding.values]]
+    return counts if embedding.widths else counts[0]
 
 
 def _metrics_table(

@@ -1,10 +1,12 @@
-"""Pools of gene embeddings over all cells and over groups of them."""
+"""Pools of gene embeddings over all cells and over groups of them, each batch by itself."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ._cell_groups import by_batch
 
 if TYPE_CHECKING:
     from scgrn_tl.models.pooling import GenePool
@@ -17,7 +19,7 @@ __all__ = ["GenePools"]
 
 
 class GenePools:
-    """One :class:`GenePool` for all cells (``""``), for their plain mean (``"mean"``), and for each group.
+    """What is pooled: all cells (``""``), their plain mean (``"mean"``), and each group, batch by batch.
 
     Parameters
     ----------
@@ -25,14 +27,28 @@ class GenePools:
         Groups that are also pooled by themselves.
     pool
         ``"attention"`` or ``"mean"``; the latter needs no second pool for the plain mean.
+    batches
+        Batches that weigh the same in a result; each has a :class:`GenePool` of its own. Cells in none are left out.
+
+    Attributes
+    ----------
+    pools
+        ``"result"``, or ``"result/batch"`` → the sums over its cells. Neither name holds a ``/``.
     """
 
-    def __init__(self, groups: CellGroups | None, pool: str) -> None:
-        members = {"": None, "mean": None, **({} if groups is None else groups.masks())}
-        self._members: dict[str, np.ndarray | None] = {
-            name: mask for name, mask in members.items() if not (pool == "mean" and name == "mean")
-        }
+    def __init__(self, groups: CellGroups | None, pool: str, batches: CellGroups | None = None) -> None:
+        everywhere = None if batches is None else np.ones(len(batches.codes), dtype=bool)
+        members = {"": everywhere, "mean": everywhere, **({} if groups is None else groups.masks())}
         self._pool = pool
+        self._parts: dict[str, list[str]] = {}
+        self._members: dict[str, np.ndarray | None] = {}
+        for name, member in members.items():
+            if pool == "mean" and name == "mean":
+                continue
+            parts = {"": None} if member is None else by_batch(member, batches)
+            members_of = {f"{name}/{batch}" if batch else name: part for batch, part in parts.items()}
+            self._parts[name] = list(members_of)
+            self._members |= members_of
         self.pools: dict[str, GenePool] = {}
 
     def __len__(self) -> int:
@@ -45,35 +61,42 @@ class GenePools:
         # MPS has no float64
         where = device if device.startswith("cuda") else "cpu"
         self.pools = {
-            name: GenePool.from_state(earlier[name].state(), device=where)
-            if name in earlier
+            part: GenePool.from_state(earlier[part].state(), device=where)
+            if part in earlier
             else GenePool(n_genes, dim, device=where)
-            for name in self._members
+            for part in self._members
         }
 
     def add(self, rows: np.ndarray, encoding: Encoding) -> None:
         """Add the cells ``rows`` to every pool that they belong to."""
         import torch
 
-        for name, gene_pool in self.pools.items():
-            hidden, attention = encoding.hidden, encoding.attention
-            member = self._members[name]
-            if member is not None:
-                inside = np.flatnonzero(member[rows])
-                if not len(inside):
-                    continue
-                chosen = torch.from_numpy(inside).to(hidden.device)
-                hidden, attention = hidden[chosen], attention[chosen]
-            gene_pool.update(hidden, None if "mean" in {name, self._pool} else attention)
+        for name, parts in self._parts.items():
+            weighted = "mean" not in {name, self._pool}
+            for part in parts:
+                hidden, attention = encoding.hidden, encoding.attention
+                member = self._members[part]
+                if member is not None:
+                    inside = np.flatnonzero(member[rows])
+                    if not len(inside):
+                        continue
+                    chosen = torch.from_numpy(inside).to(hidden.device)
+                    hidden, attention = hidden[chosen], attention[chosen]
+                self.pools[part].update(hidden, attention if weighted else None)
 
     def results(self, processes: Processes) -> dict[str, np.ndarray]:
-        """``float32 (T, D)`` of each pool, over the cells of all ``processes``, summed in the order of their ranks."""
+        """``float32 (T, D)`` of each result, over the cells of all ``processes``, summed in the order of ranks."""
+        from scgrn_tl.models.pooling import mean_of_pools
+
+        return {
+            name: mean_of_pools(self._merged(part, processes) for part in parts).astype(np.float32)
+            for name, parts in self._parts.items()
+        }
+
+    def _merged(self, part: str, processes: Processes) -> GenePool:
         from scgrn_tl.models.pooling import GenePool
 
-        results = {}
-        for name, gene_pool in self.pools.items():
-            first, *others = map(GenePool.from_state, processes.each(gene_pool.state()))
-            for other in others:
-                first.merge(other)
-            results[name] = first.result()
-        return results
+        first, *others = map(GenePool.from_state, processes.each(self.pools[part].state()))
+        for other in others:
+            first.merge(other)
+        return first

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scgrn_tl.core import ArgumentError, read_embedding
+from scgrn_tl.core.gene_embedding import join_embeddings
 
 from ._cell_groups import CellGroups
 from ._network_slots import network_slots
@@ -92,13 +93,13 @@ def stale_groups(adata: AnnData, key: str) -> set[tuple[str, str]]:
     stale = set()
     for name in names:
         own = f"{key}_{name}"
-        stale |= {("varp", own), ("varp", f"{own}_specificity"), ("varp", f"{own}_std")}
+        stale |= {("varp", own)} | {("varp", f"{own}_{beside}") for beside in ("specificity", "std", "attention")}
         stale |= {("var", f"{own}_is_tf"), ("uns", own)}
     return stale
 
 
 def add_group_networks(
-    slots: Slots, adata: AnnData, groups: CellGroups, fitted: FittedNetwork, *, key: str, use_rep: str | None
+    slots: Slots, adata: AnnData, groups: CellGroups, fitted: FittedNetwork, *, key: str, reps: tuple[str, ...]
 ) -> None:
     """Fit a network to each group's cells, pool it with that of all cells, and add it to ``slots``.
 
@@ -116,8 +117,8 @@ def add_group_networks(
         The fit to all cells.
     key
         Of the network of all cells.
-    use_rep
-        Key of the gene embedding, if the method reads one.
+    reps
+        Keys of the gene embedding, if the method reads one.
     """
     record = slots.uns[key]
     params = record["params"]
@@ -125,7 +126,7 @@ def add_group_networks(
     for name, members in groups.masks().items():
         n_cells = int(members.sum())
         LOGGER.info("Network of %r, %s cells.", name, f"{n_cells:,}")
-        task, rep = _group_task(adata, fitted.task, members, use_rep, name)
+        task, rep = _group_task(adata, fitted.task, members, reps, name)
         own, weight = _own_fit(fitted, task, n_cells, params["group_pooling"], name)
         pooled = _pool(own, fitted.scores, weight)
         metrics = fitted.metrics(pooled)
@@ -153,17 +154,21 @@ def add_group_networks(
 
 
 def _group_task(
-    adata: AnnData, task: GRNTask, members: np.ndarray, use_rep: str | None, name: str
-) -> tuple[GRNTask, str | None]:
-    """The task with the group's cells, and its embedding where there is one; and that embedding's key."""
+    adata: AnnData, task: GRNTask, members: np.ndarray, reps: tuple[str, ...], name: str
+) -> tuple[GRNTask, str | tuple[str, ...] | None]:
+    """The task with the group's cells, and its embeddings where there are such; and the keys of these."""
     task = replace(task, expression=task.expression[:, np.flatnonzero(members)])
-    if use_rep is None or task.embedding is None:
+    if not reps or task.embedding is None:
         return task, None
-    own = f"{use_rep}_{name}"
-    if own not in adata.varm:
-        LOGGER.info("Did not find .varm[%r]: group %r takes .varm[%r], of all cells.", own, name, use_rep)
-        return task, use_rep
-    return replace(task, embedding=read_embedding(adata, own)), own
+    keys = []
+    for rep in reps:
+        own = f"{rep}_{name}"
+        if own not in adata.varm:
+            LOGGER.info("Did not find .varm[%r]: group %r takes .varm[%r], of all cells.", own, name, rep)
+        keys.append(own if own in adata.varm else rep)
+    joined = join_embeddings([read_embedding(adata, key) for key in keys])
+    task = replace(task, embedding=joined.values, embedding_widths=joined.widths)
+    return task, keys[0] if len(keys) == 1 else tuple(keys)
 
 
 def _own_fit(fitted: FittedNetwork, task: GRNTask, n_cells: int, pooling: float, name: str) -> tuple[GRNScores, float]:
@@ -187,7 +192,9 @@ def _pool(own: GRNScores, everyone: GRNScores, weight: float) -> GRNScores:
 
     matrix = mean(own.matrix, everyone.matrix)
     assert matrix is not None  # a method scores
-    return replace(everyone, matrix=matrix, hub=mean(own.hub, everyone.hub), std=None, model=None)
+    return replace(
+        everyone, matrix=matrix, hub=mean(own.hub, everyone.hub), std=None, attention=own.attention, model=None
+    )
 
 
 def _validation(metrics: pd.DataFrame | None) -> dict[str, float]:

@@ -21,7 +21,7 @@ __all__ = ["check_max_edges", "network_slots"]
 
 LOGGER = logging.getLogger(__name__)
 
-_BESIDE = ("specificity", "std")
+_BESIDE = ("specificity", "std", "attention")
 
 
 def check_max_edges(max_edges: int) -> None:
@@ -79,6 +79,8 @@ def network_slots(
         slots.varp[f"{key}_specificity"] = network(slope * (score - scores.hub[kept]))
     if scores.std is not None:
         slots.varp[f"{key}_std"] = network(slope * scores.std[kept])
+    if scores.attention is not None:
+        slots.varp[f"{key}_attention"] = sparse.csr_matrix(scores.attention, dtype=np.float32)
     is_regulator = np.zeros(n_genes, dtype=bool)
     is_regulator[scores.regulators] = True
     slots.var[f"{key}_is_tf"] = is_regulator

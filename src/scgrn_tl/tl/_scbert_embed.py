@@ -5,26 +5,24 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-import warnings
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from scgrn_tl.core import ArgumentError, ExpressionError, check_unique_genes, resolve_device, spawn_seeds
+from scgrn_tl.core import resolve_device, spawn_seeds
 
-from ._attention_rows import AttentionInMemory, AttentionStore, attention_rows, fits_in_memory
-from ._cell_groups import CellGroups
+from ._attention_rows import AttentionInMemory, attention_rows, fits_in_memory
 from ._cell_store import CellStore
+from ._embed_arguments import check_arguments, check_batches, check_paths, choose_cells
 from ._encode_cells import CellEncoder, default_batch_size, resolve_dtype
 from ._encode_run import encode_cells
-from ._encoder_source import check_weights, load_encoder
+from ._encoder_source import load_encoder
 from ._gene_pools import GenePools
 from ._hidden_store import HiddenStore
 from ._resume_folder import ResumeFolder
-from ._slots import Slots, check_key, open_anndata, run_record, write_slots
-from ._token_stream import Expression, GeneSequence, TokenStream, check_listed_genes
+from ._slots import Slots, open_anndata, run_record, write_slots
+from ._token_stream import Expression, GeneSequence, TokenStream
 
 if TYPE_CHECKING:
     import os
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     from scgrn_tl.core import RNGLike
     from scgrn_tl.core.tokens import Normalize
 
+    from ._cell_groups import CellGroups
     from ._encoder_source import EncoderSource
 
 __all__ = ["scbert_embed"]
@@ -53,6 +52,7 @@ def scbert_embed(
     normalize: Normalize = "auto",
     pool: Literal["attention", "mean"] = "attention",
     groupby: str | None = None,
+    batch_key: str | None = None,
     n_cells: int | None = None,
     batch_size: int | None = None,
     device: str | None = None,
@@ -101,6 +101,10 @@ def scbert_embed(
         ``"attention"`` (eq. 6) or ``"mean"``.
     groupby
         Column of ``obs``; also pools each of its groups by itself.
+    batch_key
+        Column of ``obs`` with batches that weigh the same for each gene, however many cells they have, in all that is
+        pooled: :math:`Z_t` is then the mean of the batches' own, over the batches in which the gene has weight. Cells
+        without a value are encoded but not pooled. Each batch takes T × D sums of memory, times one more than groups.
     n_cells
         Encode a random sample of so many cells (drawn with ``rng`` from those with counts).
     batch_size
@@ -151,8 +155,8 @@ def scbert_embed(
     ``obs[f"{key_added}_pooled"]`` : ``bool``
         Whether the cell was encoded, and so counts in the embeddings.
     ``uns[key_added]``
-        ``params``, ``genes`` (the T names), ``overlap``, ``weights`` (with their SHA-256), ``groups``, ``cells``,
-        ``timing``, ``seed`` and ``version``.
+        ``params``, ``genes`` (the T names), ``overlap``, ``weights`` (with their SHA-256), ``groups``, ``batches``,
+        ``cells``, ``timing``, ``seed`` and ``version``.
 
     Raises
     ------
@@ -185,10 +189,12 @@ def scbert_embed(
 
     data = adata
     adata = open_anndata(data, modality=modality, copy=copy)
-    groups = _check_arguments(adata, weights, genes, pool, groupby, n_cells, batch_size, min_overlap, key_added)
+    groups, batches = check_arguments(
+        adata, weights, genes, pool, groupby, batch_key, n_cells, batch_size, min_overlap, key_added
+    )
     dtype = resolve_dtype(dtype)
     genes = genes if genes is None or isinstance(genes, str) else [str(gene) for gene in genes]
-    _check_paths(store_attention=store_attention, attention_to=attention_to, hidden_to=hidden_to)
+    check_paths(store_attention=store_attention, attention_to=attention_to, hidden_to=hidden_to)
     sample_seed, fit_seed = spawn_seeds(rng, 2)
 
     with processes_of_launcher(distributed=distributed) as processes:
@@ -200,6 +206,7 @@ def scbert_embed(
             "normalize": normalize if isinstance(normalize, str) else bool(normalize),
             "pool": pool,
             "groupby": groupby,
+            "batch_key": batch_key,
             "n_cells": n_cells,
             "batch_size": batch_size,
             "dtype": dtype,
@@ -214,7 +221,8 @@ def scbert_embed(
                 "cells": _digest(adata.obs_names),
                 "genes of the AnnData": _digest(adata.var_names),
                 "listed genes": genes,
-                "groups": None if groups is None else _digest([*groups.names, groups.codes.tobytes()]),
+                "groups": _groups_digest(groups),
+                "batches": _groups_digest(batches),
                 "rng": (sample_seed, fit_seed),
                 "resume_from": None if resume_from is None else str(resume_from),
             },
@@ -226,7 +234,8 @@ def scbert_embed(
         )
         sequence = GeneSequence.select(adata, source.vocabulary, genes, min_overlap)
         LOGGER.info("%s.", sequence.overlap["report"])
-        cells = _choose_cells(expression.empty_cells, n_cells, sample_seed, warn=processes.is_first)
+        cells = choose_cells(expression.empty_cells, n_cells, sample_seed, warn=processes.is_first)
+        check_batches(batches, cells, batch_key)
         stream = TokenStream(expression, sequence.columns)
 
         resume = None
@@ -238,7 +247,8 @@ def scbert_embed(
                 "genes": _digest(sequence.names),
                 "weights": source.sha256,
                 "cells": _digest([adata.n_obs, cells.tobytes()]),
-                "groupby": "" if groups is None else _digest([*groups.names, groups.codes.tobytes()]),
+                "groupby": _groups_digest(groups),
+                "batch_key": _groups_digest(batches),
                 "pool": pool,
                 "dtype": dtype,
                 "store_attention": str(store_attention),
@@ -262,7 +272,7 @@ def scbert_embed(
             device=device,
             dtype=dtype,
         )
-        pools = GenePools(groups, pool)
+        pools = GenePools(groups, pool, batches)
         pools.start(len(sequence), dim, device, earlier)
         with ExitStack() as stack:
             attention = hidden = None
@@ -323,84 +333,13 @@ def scbert_embed(
             overlap=sequence.overlap,
             weights=source.record() | {"fit_seed": fit_seed},
             groups=[] if groups is None else groups.names,
+            batches=[] if batches is None else batches.names,
             cells={"pooled": len(cells), "empty": int(expression.empty_cells.sum()), "n_vars": adata.n_vars},
             normalized=expression.normalize,
             processes=processes.size,
             timing={"seconds": seconds, "cells_per_second": n_encoded / seconds if n_encoded else 0.0},
         )
         return write_slots(data, slots, modality=modality, copy=copy)
-
-
-def _check_arguments(
-    adata: AnnData,
-    weights: str | os.PathLike[str],
-    genes: Iterable[str] | str | None,
-    pool: str,
-    groupby: str | None,
-    n_cells: int | None,
-    batch_size: int | None,
-    min_overlap: float,
-    key_added: str,
-) -> CellGroups | None:
-    """Raise before anything long begins; return the groups of cells."""
-    check_key("key_added", key_added)
-    check_weights(weights)
-    if pool not in {"attention", "mean"}:
-        msg = f"pool is 'attention' or 'mean', not {pool!r}."
-        raise ArgumentError(msg)
-    for name, number in (("n_cells", n_cells), ("batch_size", batch_size)):
-        if number is not None and (not isinstance(number, (int, np.integer)) or number < 1):
-            msg = f"{name} is a whole number of at least 1, or None; not {number!r}."
-            raise ArgumentError(msg)
-    if not 0 <= min_overlap <= 1:
-        msg = f"min_overlap is a share between 0 and 1, not {min_overlap!r}."
-        raise ArgumentError(msg)
-    check_unique_genes([str(name) for name in adata.var_names])
-    check_listed_genes(adata, genes)
-    if groupby is None:
-        return None
-    groups = CellGroups.from_obs(adata, groupby, "groupby")
-    if "mean" in groups.names:
-        msg = f"A group of obs[{groupby!r}] is called 'mean', the name of the plain average; rename it."
-        raise ArgumentError(msg)
-    return groups
-
-
-def _check_paths(
-    *,
-    store_attention: bool,
-    attention_to: str | os.PathLike[str] | None,
-    hidden_to: str | os.PathLike[str] | None,
-) -> None:
-    """Raise where a store could not be written, before anything is computed for it."""
-    if attention_to is not None:
-        if not store_attention:
-            msg = "attention_to names a place for attention, but store_attention=False leaves it out: give one of both."
-            raise ArgumentError(msg)
-        if hidden_to is not None and Path(attention_to).resolve() == Path(hidden_to).resolve():
-            msg = f"attention_to and hidden_to are both {str(attention_to)!r}; each needs a path of its own."
-            raise ArgumentError(msg)
-        AttentionStore.check_replaceable(attention_to)
-    if hidden_to is not None:
-        HiddenStore.check_replaceable(hidden_to)
-
-
-def _choose_cells(empty: np.ndarray, n_cells: int | None, seed: int, *, warn: bool) -> np.ndarray:
-    """Ascending row numbers of the cells to encode; warns of those without counts."""
-    cells = np.flatnonzero(~empty)
-    if not len(cells):
-        msg = "Every cell is empty: there is no expression to embed."
-        raise ExpressionError(msg)
-    if warn and empty.any():
-        warnings.warn(
-            f"{int(empty.sum()):,} of {len(empty):,} cells have no counts; they are kept out of pooling, and their "
-            "attention is uniform. `scanpy.pp.filter_cells(adata, min_counts=1)` drops such cells.",
-            UserWarning,
-            stacklevel=3,
-        )
-    if n_cells is None or n_cells >= len(cells):
-        return cells
-    return np.sort(np.random.default_rng(seed).choice(cells, n_cells, replace=False))
 
 
 def _model_dtype(dtype: str) -> torch.dtype:
@@ -416,6 +355,10 @@ def _earlier_results(adata: AnnData, key: str) -> set[tuple[str, str]]:
     with suppress(KeyError, TypeError):
         stale |= {("varm", f"{key}_{group}") for group in adata.uns[key]["groups"]}
     return stale
+
+
+def _groups_digest(groups: CellGroups | None) -> str:
+    return "" if groups is None else _digest([*groups.names, groups.codes.tobytes()])
 
 
 def _digest(values: Iterable[Any]) -> str:

@@ -1,20 +1,21 @@
-"""Training an encoder of one's own."""
+"""Training an encoder of one's own, from scratch."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
+from scgrn_tl.core import ArgumentError, check_unique_genes, resolve_device, spawn_seeds
 
-from scgrn_tl.core import check_unique_genes, resolve_device, spawn_seeds
-
-from ._fit_encoder import EncoderTraining, check_encoder_folder, fit_encoder
-from ._slots import Slots, check_key, open_anndata, run_record, write_slots
+from ._cell_groups import CellGroups
+from ._encoder_training import EncoderShape, EncoderTraining
+from ._fit_encoder import check_encoder_folder, fit_encoder, write_training_record
+from ._slots import check_key, open_anndata
 from ._token_stream import Expression
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable
     from pathlib import Path
 
     from anndata import AnnData
@@ -31,11 +32,13 @@ def scbert_pretrain(
     *,
     weights_dir: str | os.PathLike[str] | None = None,
     layer: str | None = None,
-    gene_init: Literal["svd", "random"] = "svd",
-    dim: int = EncoderTraining.dim,
-    depth: int = EncoderTraining.depth,
-    heads: int = EncoderTraining.heads,
-    dim_head: int = EncoderTraining.dim_head,
+    batch_key: str | None = None,
+    genes: Iterable[str] | None = None,
+    gene_init: Literal["svd", "skipgram", "random"] = "svd",
+    dim: int = EncoderShape.dim,
+    depth: int = EncoderShape.depth,
+    heads: int = EncoderShape.heads,
+    dim_head: int = EncoderShape.dim_head,
     max_epochs: int | None = EncoderTraining.max_epochs,
     batch_size: int = EncoderTraining.batch_size,
     learning_rate: float = EncoderTraining.learning_rate,
@@ -56,6 +59,9 @@ def scbert_pretrain(
     Gene vectors start from the genes' co-expression, in place of gene2vec. Any organism and any gene names will do. The
     weights with the best loss on held-out cells are kept.
 
+    This is :class:`scgrn_tl.models.ScBERTModel` on a sample of the cells; that class has all that models of scvi-tools
+    have (loggers, checkpoints, …).
+
     Parameters
     ----------
     adata
@@ -66,8 +72,16 @@ def scbert_pretrain(
         not there yet.
     layer
         Layer with the expression; ``X`` by default.
+    batch_key
+        Column of ``obs`` with batches. Each gets a vector that is added to the encoder's input in training, so that the
+        encoder need not tell batches apart by itself; their mean goes into the saved encoder. Cells without a value are
+        left out.
+    genes
+        The encoder's vocabulary; ``var_names`` by default. Genes that the AnnData does not have are learned nothing
+        about, and can be used where another one has them.
     gene_init
-        Gene vectors from a truncated SVD of the genes' correlations (``"svd"``) or at random (``"random"``).
+        Gene vectors from a truncated SVD of the genes' correlations (``"svd"``), from skip-grams over co-expressed
+        pairs (``"skipgram"``, as gene2vec; Du et al. 2019), or at random (``"random"``).
     dim, depth, heads, dim_head
         Width of the encoder, number of layers, of heads, and their width.
     max_epochs
@@ -95,22 +109,26 @@ def scbert_pretrain(
 
     Returns
     -------
-    The weights folder, for ``scbert_embed(weights=…)``. Sets:
+    The weights folder, for ``scbert_embed(weights=…)`` and every other ``weights=``. Sets:
 
     ``uns[key_added]``
         ``params``, ``weights_dir``, ``history`` (``train_loss``, ``validation_loss`` and ``validation_accuracy`` per
         epoch), ``best_epoch``, ``validation_accuracy`` (share of hidden bins predicted in held-out cells),
-        ``baseline_accuracy`` (the same of always naming the most common bin), ``n_cells``, ``n_genes``, ``seed`` and
-        ``version``.
+        ``baseline_accuracy`` (the same of always naming the gene's most common bin), ``n_cells``, ``n_genes``,
+        ``n_batches``, ``seed`` and ``version``.
 
     Raises
     ------
     ArgumentError
         If an argument cannot be used, or ``weights_dir`` holds other files.
     DuplicateGenesError
-        If ``var_names`` are not unique.
+        If ``var_names`` or ``genes`` are not unique.
     ExpressionError
         If expression is negative, NaN or infinite, or fewer than two cells have any.
+    GeneOverlapError
+        If less than half of ``var_names`` are among ``genes``.
+    MissingKeyError
+        If a layer, modality or column is not there.
 
     Examples
     --------
@@ -121,12 +139,8 @@ def scbert_pretrain(
     data = adata
     adata = open_anndata(data, modality=modality)
     check_key("key_added", key_added)
+    shape = EncoderShape(gene_init=gene_init, dim=dim, depth=depth, heads=heads, dim_head=dim_head)
     training = EncoderTraining(
-        gene_init=gene_init,
-        dim=dim,
-        depth=depth,
-        heads=heads,
-        dim_head=dim_head,
         max_epochs=max_epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -137,24 +151,33 @@ def scbert_pretrain(
     )
     if weights_dir is not None:
         check_encoder_folder(weights_dir)
+    vocabulary = None if genes is None else _vocabulary(genes)
     device = resolve_device(device)
     check_unique_genes([str(name) for name in adata.var_names])
+    batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key")
     # the seed that `scbert_embed(weights="fit")` takes from the same rng, so that both share a folder in the cache
     _, seed = spawn_seeds(rng, 2)
     expression = Expression.from_anndata(adata, layer, normalize)
-    folder, record = fit_encoder(expression, adata.var_names, training, seed=seed, device=device, folder=weights_dir)
-
-    slots = Slots()
-    slots.uns[key_added] = run_record(
-        asdict(training)
-        | {
-            "layer": layer,
-            "normalize": normalize if isinstance(normalize, str) else bool(normalize),
-            "device": device,
-        },
-        seed=rng if isinstance(rng, (int, np.integer)) else None,
-        weights_dir=folder,
-        **record,
+    folder, record = fit_encoder(
+        expression,
+        adata.var_names,
+        shape,
+        training,
+        seed=seed,
+        device=device,
+        vocabulary=vocabulary,
+        batches=batches,
+        folder=weights_dir,
     )
-    write_slots(data, slots, modality=modality)
+    params = asdict(shape) | asdict(training) | {"layer": layer, "batch_key": batch_key, "device": device}
+    write_training_record(data, key_added, params, normalize, rng, folder, record, modality=modality)
     return folder
+
+
+def _vocabulary(genes: Iterable[str]) -> list[str]:
+    names = [genes] if isinstance(genes, str) else list(map(str, genes))
+    if len(names) < 2:
+        msg = f"genes is a list of gene names, the encoder's vocabulary; not {genes!r}."
+        raise ArgumentError(msg)
+    check_unique_genes(names)
+    return names

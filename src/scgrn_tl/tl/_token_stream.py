@@ -23,7 +23,6 @@ from scgrn_tl.core import (
     summarize_expression,
     tokenize,
 )
-from scgrn_tl.core.tokens import log_normalize
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -189,18 +188,14 @@ class Expression:
         """``bool[N]``, the cells in which every gene is zero."""
         return self.summary.empty_cells
 
-    def sample(self, cells: np.ndarray) -> tuple[sparse.csr_matrix, np.ndarray]:
-        """Expression of ``cells`` (ascending) on the log2 scale, ``float32 (n, G)``, and as tokens ``uint8 (n, G)``."""
-        logarithms, tokens = [], []
+    def sample(self, cells: np.ndarray) -> sparse.csr_matrix:
+        """Expression of ``cells`` (ascending), ``float64 (n, G)``: counts, or logarithms to base 2."""
         size = _read_size(self.matrix.shape[1])
-        for rows, block in iter_cells(self.matrix, batch_size=size, dtype=np.float64, cells=cells):
-            inside = _within(cells, rows)
-            values = block[inside - rows.start] * self.to_log2
-            totals = self.summary.totals[inside] if self.normalize else None
-            tokens.append(tokenize(values, totals).astype(np.uint8))
-            logarithm = values if totals is None else log_normalize(values, totals)
-            logarithms.append(sparse.csr_matrix(logarithm, dtype=np.float32))
-        return sparse.vstack(logarithms, format="csr"), np.concatenate(tokens)
+        blocks = [
+            sparse.csr_matrix(block[_within(cells, rows) - rows.start] * self.to_log2)
+            for rows, block in iter_cells(self.matrix, batch_size=size, dtype=np.float64, cells=cells)
+        ]
+        return sparse.vstack(blocks, format="csr")
 
 
 def _read_size(n_genes: int) -> int:

@@ -1,0 +1,105 @@
+"""Gene embeddings of an AnnData: a matrix in ``varm``, or several of them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from .errors import ArgumentError, MissingKeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+__all__ = ["JoinedEmbedding", "check_embeddings", "embedding_keys", "join_embeddings", "read_embedding"]
+
+
+class JoinedEmbedding(NamedTuple):
+    """Embeddings side by side, as a :class:`~scgrn_tl.core.GRNTask` takes them."""
+
+    values: np.ndarray
+    """``float32 (G, D)``; NaN where a gene has no vector in one of them."""
+    widths: tuple[int, ...]
+    """Width of each; empty for a single one."""
+
+
+def embedding_keys(use_rep: str | Iterable[str] | None) -> tuple[str, ...]:
+    """The keys of ``varm`` that ``use_rep`` names.
+
+    Raises
+    ------
+    ArgumentError
+        If it is neither a key, nor a list of different ones, nor ``None``.
+    """
+    if use_rep is None:
+        return ()
+    keys = (use_rep,) if isinstance(use_rep, str) else tuple(use_rep) if isinstance(use_rep, Iterable) else ()
+    if not keys or not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
+        msg = f"use_rep is a key of .varm, a list of different keys, or None for no embedding; not {use_rep!r}."
+        raise ArgumentError(msg)
+    return tuple(map(str, keys))
+
+
+def check_embeddings(adata: AnnData, keys: Sequence[str]) -> None:
+    """Raise :class:`MissingKeyError` unless all ``keys`` are in ``varm``."""
+    if missing := [key for key in keys if key not in adata.varm]:
+        names = ", ".join(f".varm[{key!r}]" for key in missing)
+        msg = f"Did not find {names}. Run `sg.tl.scbert_embed` first. Keys of .varm: {sorted(adata.varm)}."
+        raise MissingKeyError(msg)
+
+
+def read_embedding(adata: AnnData, key: str) -> np.ndarray:
+    """``adata.varm[key]`` as ``float32 (G, D)``; a gene without a vector has a row of NaN.
+
+    A DataFrame, a sparse matrix (what it does not store is 0) or an array.
+
+    Raises
+    ------
+    MissingKeyError
+        If it is not there.
+    ArgumentError
+        If it is no matrix of real numbers, or no gene has a vector in it.
+    """
+    check_embeddings(adata, [key])
+    values = _as_floats(adata.varm[key], key)
+    if values.ndim != 2 or values.shape[1] == 0:
+        msg = f".varm[{key!r}] is genes × dimensions, not of shape {values.shape}."
+        raise ArgumentError(msg)
+    if not np.isfinite(values).all(axis=1).any():
+        msg = (
+            f"The gene embedding .varm[{key!r}] has no gene with finite values. If it was aligned by name, its names "
+            f"may be of another kind than adata.var_names ({', '.join(map(repr, adata.var_names[:3]))}, …), such as "
+            "Ensembl ids where those are symbols."
+        )
+        raise ArgumentError(msg)
+    return np.ascontiguousarray(values)
+
+
+def join_embeddings(parts: Sequence[np.ndarray]) -> JoinedEmbedding:
+    """One or more embeddings ``(G, D_k)`` side by side."""
+    if len(parts) == 1:
+        return JoinedEmbedding(parts[0], ())
+    return JoinedEmbedding(np.hstack(parts), tuple(part.shape[1] for part in parts))
+
+
+def _as_floats(values: Any, key: str) -> np.ndarray:
+    if isinstance(values, pd.DataFrame):
+        wrong = [name for name, dtype in values.dtypes.items() if not _is_real(dtype)]
+        if wrong:
+            msg = f".varm[{key!r}] has columns that are no numbers: {', '.join(map(repr, wrong[:5]))}. Drop them."
+            raise ArgumentError(msg)
+        return values.to_numpy(dtype=np.float32, na_value=np.nan)
+    values = values.toarray() if sparse.issparse(values) else np.asarray(values)
+    if not _is_real(values.dtype):
+        msg = f".varm[{key!r}] holds values of type {values.dtype}; a gene embedding is of real numbers."
+        raise ArgumentError(msg)
+    return values.astype(np.float32, copy=False)
+
+
+def _is_real(dtype: Any) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(dtype)) and not pd.api.types.is_complex_dtype(dtype)

@@ -1,0 +1,375 @@
+"""scBERT as a model of scvi-tools: ``setup_anndata``, ``train``, ``save``, ``load`` as there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
+from scvi.data.fields import CategoricalObsField, LayerField
+from scvi.train import TrainRunner
+
+from scgrn_tl.core.errors import ArgumentError
+from scgrn_tl.core.genes import GeneVocabulary, check_unique_genes
+from scgrn_tl.core.random import spawn_seeds
+
+from .coexpression import coexpression_vectors
+from .lightning_manners import best_precision, keyboard_interrupt_as_usual, quiet_lightning
+from .masked_expression import ExpressionMasker
+from .scbert import ScBERTConfig
+from .scbert_cells import MaskedCells, gene_vectors, split_cells, tokenizer_of
+from .scbert_embeddings import ALL_CELLS, pooled_embeddings
+from .scbert_module import ScBERTModule
+from .scbert_training import BestEpoch, MaskedTrainingPlan
+from .seeding import seeded_rng
+from .skipgram import skipgram_vectors
+from .stored_model import StoredModel
+from .threads import threads_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Self
+
+    from anndata import AnnData
+
+    from scgrn_tl.core.tokens import Normalize
+
+    from .masked_expression import CellTokenizer
+    from .scbert import ScBERT
+
+__all__ = ["GeneInit", "ScBERTModel"]
+
+GeneInit = Literal["svd", "skipgram", "random"]
+GENE_INITS = ("svd", "skipgram", "random")
+SEEN_GENES = 1.5e6
+EPOCHS = (2, 30)
+
+
+class ScBERTModel(StoredModel):
+    """scBERT (Yang et al. 2022) as a model of scvi-tools, to be trained on cells by masked-expression prediction.
+
+    Parameters
+    ----------
+    adata
+        Registered by :meth:`setup_anndata`.
+    registry
+        Of an earlier model, for one without data.
+    vocabulary
+        The genes that the encoder knows; those of ``adata`` if ``None``.
+    dim, depth, heads, dim_head, ff_mult, n_features
+        Shape of the encoder; see :class:`ScBERTConfig`.
+    gene_init
+        What gene vectors start from: a truncated SVD of the genes' correlations (``"svd"``), skip-grams over
+        co-expressed pairs (``"skipgram"``, as gene2vec), or chance (``"random"``).
+    min_overlap
+        Least share of the AnnData's genes that the vocabulary has to know.
+    seed
+        Of the first weights.
+
+    Examples
+    --------
+    >>> import scgrn_tl as sg
+    >>> ScBERTModel = sg.models.ScBERTModel  # doctest: +SKIP
+    >>> ScBERTModel.setup_anndata(adata, layer="counts", batch_key="batch")  # doctest: +SKIP
+    >>> model = ScBERTModel(adata, dim=64, depth=2)  # doctest: +SKIP
+    >>> model.train(max_epochs=20)  # doctest: +SKIP
+    >>> adata.varm["scbert"] = model.get_gene_embedding()  # doctest: +SKIP
+    """
+
+    _training_plan_cls = MaskedTrainingPlan
+    _train_runner_cls = TrainRunner
+
+    def __init__(
+        self,
+        adata: AnnData | None = None,
+        registry: dict | None = None,
+        *,
+        vocabulary: Iterable[str] | None = None,
+        dim: int = 64,
+        depth: int = 2,
+        heads: int = 4,
+        dim_head: int = 16,
+        ff_mult: int = 4,
+        n_features: int | None = None,
+        gene_init: GeneInit = "svd",
+        min_overlap: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(adata, registry)
+        if gene_init not in GENE_INITS:
+            msg = f"gene_init is one of {', '.join(map(repr, GENE_INITS))}, not {gene_init!r}."
+            raise ArgumentError(msg)
+        if vocabulary is None and adata is None:
+            msg = "A model without an AnnData needs the encoder's vocabulary."
+            raise ArgumentError(msg)
+        vocabulary = list(map(str, self.adata.var_names if vocabulary is None else vocabulary))
+        check_unique_genes(vocabulary)
+        self.vocabulary = GeneVocabulary(vocabulary)
+        self._min_overlap = min_overlap
+        config = ScBERTConfig(len(vocabulary), dim, depth, heads, dim_head, ff_mult, n_features)
+        self.module = ScBERTModule(config, self.summary_stats.n_batch)
+        self._tokenizers: dict[str, CellTokenizer] = {}
+        weights_seed, vectors_seed = spawn_seeds(seed, 2)
+        vectors = None
+        if self.adata is not None and gene_init != "random":
+            make = coexpression_vectors if gene_init == "svd" else skipgram_vectors
+            vectors = gene_vectors(
+                make, self.adata_manager, self._tokenizer(self.adata_manager), len(vocabulary), dim, vectors_seed
+            )
+        self.module.encoder.initialize(torch.Generator().manual_seed(weights_seed), vectors)
+        self.best_epoch_ = 0
+        self.history_: dict[str, Any] | None = None
+        self.init_params_ = self._get_init_params(locals())
+        self._model_summary_string = (
+            f"ScBERTModel with {len(vocabulary):,} genes, {depth} layers × {heads} heads, {dim} wide, "
+            f"{self.module.encoder.n_parameters:,} parameters, batches: {self.summary_stats.n_batch}."
+        )
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        layer: str | None = None,
+        *,
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        normalize: Normalize = "auto",
+        **kwargs: Any,
+    ) -> None:
+        """Register an AnnData.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes, counts or log-normalised expression.
+        layer
+            Layer with the expression; ``X`` by default.
+        batch_key
+            Column of ``obs`` with batches. Each gets a vector that training adds to the encoder's input, and encoding
+            averages out.
+        labels_key
+            Column of ``obs`` with cell types, for ``get_gene_embedding(by_label=True)``.
+        normalize
+            Whether values are counts; ``"auto"`` takes whole numbers for counts.
+        **kwargs
+            See :meth:`scvi.data.AnnDataManager.register_fields`.
+        """
+        setup_method_args = cls._get_setup_method_args(**locals())
+        manager = AnnDataManager(
+            fields=[
+                LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False),
+                CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+                CategoricalObsField(REGISTRY_KEYS.LABELS_KEY, labels_key),
+            ],
+            setup_method_args=setup_method_args,
+        )
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+
+    @classmethod
+    def from_encoder(
+        cls, adata: AnnData, encoder: ScBERT, vocabulary: GeneVocabulary, *, min_overlap: float = 0.5
+    ) -> Self:
+        """A model that goes on from an encoder's weights, such as the published ones.
+
+        Parameters
+        ----------
+        adata
+            Registered by :meth:`setup_anndata`.
+        encoder, vocabulary
+            As :func:`load_scbert` returns them. The encoder is not changed.
+        min_overlap
+            Least share of the AnnData's genes that the vocabulary has to know.
+        """
+        sizes = asdict(encoder.config)
+        if sizes.pop("n_tokens") != ScBERTConfig.n_tokens:
+            msg = f"The encoder has {encoder.config.n_tokens} tokens; training needs scBERT's {ScBERTConfig.n_tokens}."
+            raise ArgumentError(msg)
+        del sizes["n_genes"]
+        model = cls(adata, vocabulary=vocabulary.symbols, gene_init="random", min_overlap=min_overlap, **sizes)
+        model.module.encoder.load_state_dict(encoder.state_dict())
+        return model
+
+    @property
+    def encoder(self) -> ScBERT:
+        """A copy of the encoder as it is used after training: batches averaged out, in evaluation mode."""
+        return self.module.averaged_encoder()
+
+    def train(
+        self,
+        max_epochs: int | None = None,
+        *,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        train_size: float = 0.9,
+        validation_size: float | None = None,
+        batch_size: int = 4,
+        max_genes: int = 1024,
+        train_blocks: int | None = None,
+        lr: float = 3e-3,
+        early_stopping: bool = True,
+        early_stopping_patience: int = 3,
+        mask_fraction: float = 0.15,
+        replace_probability: float = 0.9,
+        precision: str = "auto",
+        seed: int = 0,
+        on_epoch: Callable[[int], object] | None = None,
+        plan_kwargs: dict[str, Any] | None = None,
+        datasplitter_kwargs: dict[str, Any] | None = None,
+        **trainer_kwargs: Any,
+    ) -> None:
+        """Train by masked-expression prediction, and keep the epoch with the least validation loss.
+
+        Parameters
+        ----------
+        max_epochs
+            Most passes over the cells; ``None`` for as many as see about 1.5 million genes of cells, 2 to 30.
+        accelerator, devices
+            As in Lightning.
+        train_size, validation_size
+            Share of the cells trained on, and of those that validate (by default the rest, one cell at least).
+        batch_size
+            Cells in a minibatch. ``accumulate_grad_batches=`` adds the gradients of several up.
+        max_genes
+            Most genes in a step's sequence, a random part of them where there are more.
+        train_blocks
+            How many of the last blocks learn, with the final norm, the prediction head and the batches' vectors;
+            ``None`` for the whole encoder.
+        lr
+            Largest learning rate of Adam.
+        early_stopping, early_stopping_patience
+            Whether to stop after so many epochs without a better validation loss.
+        mask_fraction, replace_probability
+            Share of a cell's expressed genes that are to be predicted, and of these that are masked (Yang et al. 2022).
+        precision
+            Of Lightning's; ``"auto"`` is bfloat16 mixed precision on GPUs that have it, and float32 elsewhere.
+        seed
+            Of the held-out cells, their order, masks and genes. The same seed gives the same weights on a CPU with as
+            many threads.
+        on_epoch
+            Called after each epoch with ``max_epochs``. With it, scvi-tools' own progress bar is not shown.
+        plan_kwargs
+            See :class:`~scgrn_tl.models.scbert_training.MaskedTrainingPlan`.
+        datasplitter_kwargs
+            See :class:`scvi.dataloaders.AnnDataLoader`.
+        **trainer_kwargs
+            See :class:`scvi.train.Trainer`: ``logger=``, ``callbacks=``, ``enable_checkpointing=True``, ….
+
+        Raises
+        ------
+        ArgumentError
+            If there are too few cells to hold any out, or training diverges.
+        """
+        from lightning.pytorch.callbacks import EarlyStopping
+
+        if self.adata is None:
+            msg = "The model has no AnnData to train on. Load it with one: ScBERTModel.load(folder, adata)."
+            raise ArgumentError(msg)
+        self.module.train().train_only(train_blocks)
+        split_seed, masks_seed, order_seed = spawn_seeds(seed, 3)
+        tokenizer = self._tokenizer(self.adata_manager)
+        masker = ExpressionMasker(tokenizer.positions, max_genes, mask_fraction, replace_probability)
+        parts = split_cells(self.adata.n_obs, train_size, validation_size, split_seed)
+        cells = MaskedCells(
+            self.adata_manager,
+            tokenizer,
+            masker,
+            parts=parts,
+            seed=masks_seed,
+            batch_size=batch_size,
+            **(datasplitter_kwargs or {}),
+        )
+        n_genes = min(len(tokenizer.positions), max_genes)
+        if max_epochs is None:
+            max_epochs = int(np.clip(round(SEEN_GENES / (self.adata.n_obs * n_genes)), *EPOCHS))
+        validates = len(parts[1]) > 0
+        best = BestEpoch(on_epoch)
+        callbacks = [*trainer_kwargs.pop("callbacks", []), best]
+        if early_stopping and validates:
+            callbacks.append(EarlyStopping("validation_loss", patience=early_stopping_patience))
+        options = {
+            "log_every_n_steps": 1,
+            "gradient_clip_val": 1.0,
+            "check_val_every_n_epoch": 1 if validates else None,
+            "enable_progress_bar": on_epoch is None,
+        }
+        with quiet_lightning():
+            runner = self._train_runner_cls(
+                self,
+                training_plan=self._training_plan_cls(self.module, lr=lr, **(plan_kwargs or {})),
+                data_splitter=cells,
+                max_epochs=max_epochs,
+                accelerator=accelerator,
+                devices=devices,
+                callbacks=callbacks,
+                precision=best_precision(accelerator) if precision == "auto" else precision,
+                **(options | trainer_kwargs),
+            )
+            with (
+                threads_for(batch_size * n_genes * self.module.encoder.config.dim),
+                seeded_rng(order_seed, runner.device),
+                keyboard_interrupt_as_usual(),
+            ):
+                runner()
+        if validates and not best.epoch:
+            msg = f"Training of the encoder diverged: no epoch had a finite loss (lr={lr:g}). Take a smaller one."
+            raise ArgumentError(msg)
+        self.best_epoch_ = best.epoch or len(best.history.get("train_loss", []))
+        if not self.history_:  # loggers other than scvi-tools' own keep no history in the model
+            self.history_ = best.history_frames()
+
+    def get_gene_embedding(
+        self,
+        adata: AnnData | None = None,
+        *,
+        indices: np.ndarray | list[int] | None = None,
+        pool: Literal["attention", "mean"] = "attention",
+        by_label: bool = False,
+        batch_size: int = 16,
+    ) -> np.ndarray | dict[str, np.ndarray]:
+        r"""Gene embeddings pooled over cells, each batch weighing the same.
+
+        .. math:: Z_t = \frac{1}{|B|} \sum_{b ∈ B} \frac{\sum_{n ∈ b} a_{t,n} h_{t,n}}{\sum_{n ∈ b} a_{t,n}}
+
+        with attention sums a (Kommu et al. 2024, eq. 6, where there is one batch).
+
+        Parameters
+        ----------
+        adata
+            Cells to encode; the model's own by default.
+        indices
+            Rows of it; all by default.
+        pool
+            ``"attention"`` or ``"mean"``.
+        by_label
+            Also one embedding per label, from the cells that have it.
+        batch_size
+            Cells encoded at a time.
+
+        Returns
+        -------
+        ``float32 (n_vars, D)``, NaN for genes that the vocabulary does not know. With ``by_label`` a dict of label →
+        such an array.
+        """
+        self._check_if_trained(warn=True)
+        adata = self._validate_anndata(adata)
+        manager = self.get_anndata_manager(adata, required=True)
+        embeddings = pooled_embeddings(
+            self.encoder,
+            manager,
+            self._tokenizer(manager),
+            indices=indices,
+            pool=pool,
+            by_label=by_label,
+            batch_size=batch_size,
+        )
+        return embeddings if by_label else embeddings[ALL_CELLS]
+
+    def _tokenizer(self, manager: AnnDataManager) -> CellTokenizer:
+        """What makes tokens of a registered AnnData; its expression is checked the first time."""
+        if manager.adata_uuid not in self._tokenizers:
+            self._tokenizers[manager.adata_uuid] = tokenizer_of(manager, self.vocabulary, self._min_overlap)
+        return self._tokenizers[manager.adata_uuid]

@@ -1,0 +1,383 @@
+"""``tl.explain_edges`` and its plot: shares against a brute-force loop, what is absent, what is refused."""
+
+import anndata as ad
+import matplotlib.pyplot as plt
+import mudata as md
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import logit
+
+import scgrn_tl as sg
+from scgrn_tl.core import ArgumentError, MissingKeyError
+from scgrn_tl.tl import _weight_shares
+
+FAST = {"gnn_widths": (16, 8), "gnn_heads": 2, "channel_hidden": 16, "channel_width": 8, "epochs": 3}
+N_CELLS, N_GENES = 50, 30
+NOT_EMBEDDED = "G0003"
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    adata = sg.datasets.simulated(n_cells=N_CELLS, n_genes=N_GENES, n_tfs=6, mean_targets=6, rng=2)
+    rng = np.random.default_rng(0)
+    genes = [gene for gene in reversed(adata.var_names) if gene != NOT_EMBEDDED]
+    adata.varm["scbert"] = rng.normal(size=(N_GENES, 5)).astype(np.float32)
+    adata.varm["scbert"][adata.var_names == NOT_EMBEDDED] = np.nan
+    attention = rng.gamma(0.5, size=(N_CELLS, len(genes))).astype(np.float32)
+    adata.obs["scbert_pooled"] = np.arange(N_CELLS) % 7 != 0
+    attention[~adata.obs["scbert_pooled"]] = 9  # must not count
+    adata.obsm["scbert_attention"] = attention
+    adata.uns["scbert"] = {"genes": np.array(genes, dtype=object), "params": {"pool": "attention"}}
+    adata.obs["type"] = pd.Categorical(rng.choice(["B cell", "NK/T", "mono"], N_CELLS))
+    sg.tl.fit_grn(adata, adata.uns["ground_truth"], **FAST)
+    return adata
+
+
+@pytest.fixture
+def adata(fitted):
+    return fitted.copy()
+
+
+@pytest.fixture
+def edge(fitted):
+    first = fitted.uns["ground_truth"].iloc[0]
+    return str(first["source"]), str(first["target"])
+
+
+@pytest.fixture(autouse=True)
+def _figures_closed():
+    yield
+    plt.close("all")
+
+
+def test_shares_of_the_weight(adata, edge, monkeypatch):
+    monkeypatch.setattr(_weight_shares, "_BLOCK_VALUES", 29 * 8)  # eight cells at a time
+    sg.tl.explain_edges(adata, [edge], groupby="type", n_cells=4)
+    record = adata.uns["edge_explanation"]
+    cells, genes, top = record["cells"], record["genes"].set_index("gene"), record["top_cells"]
+    pooled = np.flatnonzero(adata.obs["scbert_pooled"])
+    names = adata.obs["type"].astype(str).str.replace("/", "_").to_numpy()
+    assert set(cells["group"]) == {"B cell", "NK_T", "mono"}
+    for gene in edge:
+        column = list(adata.uns["scbert"]["genes"]).index(gene)
+        a = {n: float(adata.obsm["scbert_attention"][n, column]) for n in pooled}
+        w = {n: value / sum(a.values()) for n, value in a.items()}  # eq. 6
+        for _, row in cells[cells["gene"] == gene].iterrows():
+            inside = [n for n in pooled if names[n] == row["group"]]
+            share = sum(w[n] for n in inside)
+            assert row["n_cells"] == len(inside)
+            assert row["weight_share"] == pytest.approx(share)
+            assert row["cell_share"] == pytest.approx(len(inside) / len(pooled))
+            assert row["enrichment"] == pytest.approx(share / (len(inside) / len(pooled)))
+            assert row["effective_cells"] == pytest.approx(1 / sum((w[n] / share) ** 2 for n in inside))
+        assert cells.loc[cells["gene"] == gene, "weight_share"].sum() == pytest.approx(1)
+        assert genes.loc[gene, "embedded"]
+        assert genes.loc[gene, "effective_cells"] == pytest.approx(1 / sum(value**2 for value in w.values()))
+        best = sorted(w, key=lambda n: -w[n])[:4]
+        found = top[top["gene"] == gene]
+        assert found["cell"].tolist() == adata.obs_names[best].tolist()
+        assert found["group"].tolist() == names[best].tolist()
+        np.testing.assert_allclose(found["weight"], [w[n] for n in best])
+        assert found["rank"].tolist() == [1, 2, 3, 4]
+
+
+def test_even_weights_are_as_many_cells_as_there_are(adata, edge):
+    adata.obsm["scbert_attention"][:] = 0.25
+    sg.tl.explain_edges(adata, edge)
+    record = adata.uns["edge_explanation"]
+    n_pooled = int(adata.obs["scbert_pooled"].sum())
+    np.testing.assert_allclose(record["genes"]["effective_cells"], n_pooled)
+    assert record["cells"]["group"].unique().tolist() == ["all cells"]
+    np.testing.assert_allclose(record["cells"][["weight_share", "cell_share", "enrichment"]], 1)
+
+
+def test_attention_that_is_read_from_disk(adata, edge):
+    import dask.array as da
+
+    sg.tl.explain_edges(adata, [edge], groupby="type")
+    before = adata.uns["edge_explanation"]
+    adata.obsm["scbert_attention"] = da.from_array(np.asarray(adata.obsm["scbert_attention"]), chunks=(11, 7))
+    sg.tl.explain_edges(adata, [edge], groupby="type", key_added="lazy")
+    for table in ("cells", "top_cells", "genes"):
+        pd.testing.assert_frame_equal(before[table], adata.uns["lazy"][table])
+
+
+def test_cells_without_a_group_are_one(adata, edge):
+    adata.obs["type"] = adata.obs["type"].cat.add_categories("never")
+    adata.obs.loc[adata.obs_names[1:5], "type"] = np.nan
+    sg.tl.explain_edges(adata, [edge], groupby="type")
+    cells = adata.uns["edge_explanation"]["cells"]
+    assert set(cells["group"]) == {"B cell", "NK_T", "mono", "no group"}
+    assert cells.loc[cells["group"] == "no group", "n_cells"].tolist() == [4, 4]
+    np.testing.assert_allclose(cells.groupby("gene")["weight_share"].sum(), 1)
+
+
+def test_a_gene_that_is_not_embedded_is_said_to_be(adata, edge):
+    sg.tl.explain_edges(adata, [(edge[0], NOT_EMBEDDED)])
+    record = adata.uns["edge_explanation"]
+    row = record["genes"].set_index("gene").loc[NOT_EMBEDDED]
+    assert not row["embedded"]
+    assert row["effective_cells"] == 0
+    assert "Not embedded" in row["note"]
+    assert record["cells"]["gene"].tolist() == [edge[0]]
+    assert not record["genes"].isna().to_numpy().any()
+
+
+def test_messages_against_a_loop(adata, edge):
+    sg.tl.explain_edges(adata, [edge], n_messages=100)
+    record = adata.uns["edge_explanation"]
+    prior = adata.uns["grn"]["prior"]
+    assert prior["trained_on"].sum() == adata.uns["grn"]["params"]["n_training_edges"] < len(prior)
+    prior = prior[prior["trained_on"]]
+    attention = adata.varp["grn_attention"].toarray()
+    place = {gene: number for number, gene in enumerate(adata.var_names)}
+    for gene in edge:
+        expected = {gene: ["self"]}
+        for source, target, sign in zip(prior["source"], prior["target"], prior["sign"], strict=True):
+            word = {1: "activate", -1: "represse", 0: "regulate"}[sign]
+            if target == gene:
+                expected.setdefault(source, []).append({"represse": "represses"}.get(word, word + "s"))
+            if source == gene:
+                expected.setdefault(target, []).append({"represse": "repressed"}.get(word, word + "d") + " by")
+        n_messages = sum(map(len, expected.values()))
+        found = record["messages"][record["messages"]["gene"] == gene]
+        assert dict(zip(found["sender"], found["relation"], strict=True)) == {
+            sender: " and ".join(relations) for sender, relations in expected.items()
+        }
+        for _, row in found.iterrows():
+            assert row["attention"] == pytest.approx(attention[place[row["sender"]], place[gene]])
+            assert row["uniform"] == pytest.approx(len(expected[row["sender"]]) / n_messages)
+        assert found["attention"].is_monotonic_decreasing
+        assert found["attention"].sum() == pytest.approx(1, abs=1e-5)
+        about = record["genes"].set_index("gene").loc[gene]
+        assert about["n_messages"] == n_messages
+        assert about["self_attention"] == pytest.approx(attention[place[gene], place[gene]])
+
+
+def test_a_mutual_edge_is_two_messages():
+    from scgrn_tl.tl._message_table import messages_into
+
+    edges = pd.DataFrame({"source": ["A", "B", "C"], "target": ["B", "A", "A"], "sign": [1, -1, 0]})
+    found = messages_into("A", edges)
+    assert found.loc[["B"]].tolist() == ["represses", "activated by"]
+    assert found.loc["C"] == "regulates"
+    assert found.loc["A"] == "self"
+    assert len(found) == 4
+
+
+def test_only_the_strongest_messages_and_its_own(adata, edge):
+    sg.tl.explain_edges(adata, [edge], n_messages=1)
+    messages = adata.uns["edge_explanation"]["messages"]
+    for gene in edge:
+        found = messages[messages["gene"] == gene]
+        assert len(found) == 2
+        assert found["relation"].eq("self").sum() == 1
+        column = adata.varp["grn_attention"].toarray()[:, adata.var_names.get_loc(gene)]
+        column[adata.var_names.get_loc(gene)] = -1
+        assert adata.var_names[column.argmax()] in set(found["sender"])
+
+
+def test_how_the_log_odds_split(adata, edge):
+    sg.tl.explain_edges(adata, [edge])
+    row = adata.uns["edge_explanation"]["edges"].iloc[0]
+    at = adata.var_names.get_loc(edge[0]), adata.var_names.get_loc(edge[1])
+    probability = float(adata.varp["grn"][at])
+    assert row["probability"] == pytest.approx(probability)
+    assert row["logit"] == pytest.approx(logit(probability), abs=1e-6)
+    assert row["specificity"] == pytest.approx(float(adata.varp["grn_specificity"][at]))
+    assert row["hub"] + row["specificity"] == pytest.approx(row["logit"])
+    assert row["in_prior"]
+    adata.varp["grn"][at] = 1.0  # in float32
+    sg.tl.explain_edges(adata, [edge])
+    assert adata.uns["edge_explanation"]["edges"]["logit"].iloc[0] == pytest.approx(24 * np.log(2), abs=1e-6)
+
+
+def test_edges_in_any_form(adata, edge):
+    best = sg.get.grn_df(adata, min_probability=None, top_n=3)
+    other = tuple(best.loc[best[["source", "target"]].apply(tuple, axis=1) != edge, ["source", "target"]].iloc[0])
+    wanted = [edge, other]
+    for given in (wanted, iter([*wanted, edge]), pd.DataFrame(wanted, columns=["source", "target"]).assign(x=1)):
+        sg.tl.explain_edges(adata, given)
+        table = adata.uns["edge_explanation"]["edges"]
+        assert list(zip(table["source"], table["target"], strict=True)) == wanted
+    sg.tl.explain_edges(adata, top_n=3)
+    pd.testing.assert_frame_equal(
+        adata.uns["edge_explanation"]["edges"][["source", "target"]], best[["source", "target"]], check_dtype=False
+    )
+
+
+def test_round_trip_copy_and_mudata(adata, edge, tmp_path):
+    before = set(adata.uns)
+    copy = sg.tl.explain_edges(adata, [edge], groupby="type", copy=True)
+    assert set(adata.uns) == before
+    copy.write_h5ad(tmp_path / "a.h5ad")
+    stored, found = copy.uns["edge_explanation"], ad.read_h5ad(tmp_path / "a.h5ad").uns["edge_explanation"]
+    assert stored["params"] == found["params"] | {"n_cells": 10, "n_messages": 10}
+    assert stored["params"]["groupby"] == "type"
+    assert found["version"] == sg.__version__
+    for table in ("edges", "genes", "cells", "top_cells", "messages"):
+        assert {c: v.tolist() for c, v in stored[table].items()} == {c: v.tolist() for c, v in found[table].items()}
+    sg.pl.edge_explanation(ad.read_h5ad(tmp_path / "a.h5ad"), *edge)
+    mudata = md.MuData({"rna": adata.copy()})
+    sg.tl.explain_edges(mudata, [edge], groupby="type")
+    pd.testing.assert_frame_equal(mudata["rna"].uns["edge_explanation"]["cells"], stored["cells"])
+    assert len(sg.pl.edge_explanation(mudata, *edge)) == 3
+
+
+def test_fewer_cells_and_genes_than_were_embedded(adata, edge):
+    sg.tl.explain_edges(adata, [edge], n_messages=100)
+    whole = adata.uns["edge_explanation"]["messages"]
+    lost = next(sender for sender in whole["sender"] if sender not in edge)
+    part = adata[: N_CELLS // 2, adata.var_names != lost].copy()
+    sg.tl.explain_edges(part, [edge], n_messages=100)
+    found = part.uns["edge_explanation"]
+    assert found["cells"]["n_cells"].eq(part.obs["scbert_pooled"].sum()).all()
+    assert lost not in set(found["messages"]["sender"])
+    expected = whole[whole["sender"] != lost].reset_index(drop=True)  # shares of what there was stay what they were
+    pd.testing.assert_frame_equal(found["messages"], expected)
+
+
+# ---------------------------------------------------------------- what is absent
+
+
+@pytest.mark.parametrize(
+    ("spoil", "part", "reason"),
+    [
+        (lambda a: a.obsm.pop("scbert_attention"), "cells", "There is no obsm['scbert_attention']"),
+        (lambda a: a.uns["scbert"]["params"].update(pool="mean"), "cells", "the plain mean over cells"),
+        (lambda a: a.uns.pop("scbert"), "cells", "Did not find uns['scbert']"),
+        (lambda a: a.uns["grn"]["params"].update(use_rep="X_geneformer"), "cells", "fitted with varm['X_geneformer']"),
+        (lambda a: a.uns["grn"]["params"].pop("use_rep"), "cells", "fitted with no gene embedding"),
+        (lambda a: a.varp.pop("grn_attention"), "messages", "only `sg.tl.fit_grn` with method='sctransnet'"),
+        (lambda a: a.varp.pop("grn_specificity"), "hubs", "does not tell hubs and specificity apart"),
+    ],
+)
+def test_a_part_without_ground_is_left_out_and_said_to_be(adata, edge, caplog, spoil, part, reason):
+    spoil(adata)
+    sg.tl.explain_edges(adata, [edge])
+    record = adata.uns["edge_explanation"]
+    assert list(record["absent"]) == [part]
+    assert reason in record["absent"][part]
+    assert reason in caplog.text
+    assert ("cells" in record, "messages" in record) == (part != "cells", part != "messages")
+    axes = sg.pl.edge_explanation(adata, *edge)
+    plt.gcf().canvas.draw()
+    drawn = " ".join(text.get_text() for ax in axes for text in ax.texts)
+    if part != "hubs":
+        assert f"No {part}:" in drawn
+    else:
+        assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["log-odds"]
+
+
+def test_a_network_fitted_with_several_embeddings(adata, edge):
+    adata.uns["grn"]["params"]["use_rep"] = np.array(["scbert", "X_geneformer"], dtype=object)
+    sg.tl.explain_edges(adata, [edge])
+    assert adata.uns["edge_explanation"]["absent"] == {}
+
+
+def test_nothing_to_explain_with(adata):
+    sg.tl.infer_grn(adata, method="pearson", key_added="r")
+    before = set(adata.uns)
+    with pytest.raises(ArgumentError, match=r"nothing to explain \.varp\['r'\].*use_gnn=True"):
+        sg.tl.explain_edges(adata, key="r")
+    assert set(adata.uns) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"key": "nope"}, MissingKeyError, r"Did not find \.varp\['nope'\]"),
+        ({"groupby": "nope"}, MissingKeyError, r"obs\['nope'\] \(groupby=\)"),
+        ({"edges": [("NOPE", "G0010")]}, ArgumentError, "tfs has names that are not among"),
+        ({"edges": [("TF01", "NOPE")]}, ArgumentError, "targets has names that are not among"),
+        ({"edges": [("G0010", "TF01")]}, ArgumentError, "not scored as regulators"),
+        ({"edges": [("TF01", "TF01")]}, ArgumentError, "TF01 → TF01 is not stored"),
+        ({"edges": []}, ArgumentError, "at least one"),
+        ({"edges": "TF01"}, ArgumentError, "pairs"),
+        ({"edges": [("TF01", "G0010", 3)]}, ArgumentError, "An edge is a pair"),
+        ({"edges": pd.DataFrame({"source": ["TF01"]})}, ArgumentError, "no column 'target'"),
+        ({"top_n": 0}, ArgumentError, "top_n is a whole number"),
+        ({"n_cells": True}, ArgumentError, "n_cells is a whole number"),
+        ({"n_messages": 1.5}, ArgumentError, "n_messages is a whole number"),
+        ({"key_added": "a/b"}, ArgumentError, "without '/'"),
+        ({"key_added": "grn"}, ArgumentError, "choose another name"),
+        ({"key_added": "scbert"}, ArgumentError, "choose another name"),
+    ],
+)
+def test_what_is_refused(adata, changes, error, message):
+    before = {name: id(value) for name, value in adata.uns.items()}
+    with pytest.raises(error, match=message):
+        sg.tl.explain_edges(adata, **changes)
+    assert {name: id(value) for name, value in adata.uns.items()} == before
+
+
+@pytest.mark.parametrize("value", [-1.0, np.nan])
+def test_attention_that_is_none(adata, edge, value):
+    column = list(adata.uns["scbert"]["genes"]).index(edge[1])
+    adata.obsm["scbert_attention"][3, column] = value
+    with pytest.raises(ArgumentError, match="negative or not finite"):
+        sg.tl.explain_edges(adata, [edge])
+    adata.obsm["scbert_attention"][:, column] = 0
+    with pytest.raises(ArgumentError, match=f"has any attention for '{edge[1]}'"):
+        sg.tl.explain_edges(adata, [edge])
+
+
+# ---------------------------------------------------------------- the plot
+
+
+def artists(ax, gid):
+    return [artist for artist in ax.get_children() if artist.get_gid() == gid]
+
+
+def test_the_plot_shows_what_is_stored(adata, edge):
+    sg.tl.explain_edges(adata, [edge], groupby="type")
+    record = adata.uns["edge_explanation"]
+    top, middle, bottom = sg.pl.edge_explanation(adata, *edge, n_messages=2)
+    plt.gcf().canvas.draw()
+    row = record["edges"].iloc[0]
+    for part in ("hub", "specificity", "logit"):
+        (bar,) = artists(top, part)
+        assert bar.get_width() == pytest.approx(row[part])
+    (last,) = artists(top, "specificity")
+    assert last.get_x() + last.get_width() == pytest.approx(row["logit"])
+    groups = [label.get_text() for label in middle.get_yticklabels()]
+    for gene in edge:
+        (line,) = artists(middle, f"weight:{gene}")
+        expected = record["cells"].query("gene == @gene").set_index("group").loc[groups, "weight_share"]
+        np.testing.assert_allclose(line.get_xdata(), expected)
+        messages = record["messages"].query("gene == @gene")
+        own = messages["relation"] == "self"
+        shown = messages[own | messages.index.isin(messages[~own].index[:2])]
+        (marks,) = artists(bottom, f"attention:{gene}")
+        (ticks,) = artists(bottom, f"uniform:{gene}")
+        np.testing.assert_allclose(marks.get_xdata(), shown["attention"])
+        np.testing.assert_allclose(ticks.get_xdata(), shown["uniform"])
+    bars = artists(middle, "cells")
+    np.testing.assert_allclose(sorted(bar.get_width() for bar in bars), sorted(record["cells"]["cell_share"].unique()))
+
+
+def test_many_groups_long_names_and_given_axes(adata, edge):
+    adata.obs["type"] = [f"CD4-positive, alpha-beta T cell number {n % 20}" for n in range(N_CELLS)]
+    sg.tl.explain_edges(adata, [edge], groupby="type")
+    figure, axes = plt.subplots(3, 1, figsize=(3.4, 8), layout="constrained")
+    found = sg.pl.edge_explanation(adata, *edge, axes=axes, n_groups=12)
+    assert [ax.figure for ax in found] == [figure] * 3
+    labels = [label.get_text() for label in found[1].get_yticklabels()]
+    assert len(set(labels)) == len(labels) == 12
+    assert max(map(len, labels)) <= 22
+    figure.canvas.draw()
+    left = min(label.get_window_extent().x0 for ax in axes for label in ax.get_yticklabels())
+    assert left >= 0
+
+
+def test_what_cannot_be_drawn(adata, edge):
+    with pytest.raises(MissingKeyError, match=r"\.uns\['edge_explanation'\]. Run `sg.tl.explain_edges"):
+        sg.pl.edge_explanation(adata, *edge)
+    sg.tl.explain_edges(adata, [edge])
+    with pytest.raises(ArgumentError, match="is not among the 1 edges explained"):
+        sg.pl.edge_explanation(adata, edge[0], NOT_EMBEDDED)
+    with pytest.raises(ArgumentError, match="n_groups is a whole number"):
+        sg.pl.edge_explanation(adata, *edge, n_groups=0)
+    with pytest.raises(ArgumentError, match="axes are three"):
+        sg.pl.edge_explanation(adata, *edge, axes=plt.subplots(1, 2)[1])
