@@ -189,6 +189,19 @@ def test_fit(files, capsys):
     np.testing.assert_array_equal(again.varp["grn"].toarray(), adata.varp["net"].toarray())
 
 
+def test_fit_by_group(files, capsys):
+    adata = ad.read_h5ad(files / "cells.h5ad")
+    adata.obs["type"] = np.resize(["A", "B/C"], adata.n_obs)
+    adata.write_h5ad(files / "typed.h5ad")
+    arguments = ["fit", files / "typed.h5ad", "--prior", files / "net.csv", "--out", files / "o.h5ad", "--epochs", 2]
+    assert run(*arguments, "--use-rep", "none", "--groupby", "type") == 0
+    assert ".varp['grn_B_C']" in capsys.readouterr().out
+    written = ad.read_h5ad(files / "o.h5ad")
+    assert {"grn", "grn_A", "grn_B_C"} <= set(written.varp)
+    assert run(*arguments, "--use-rep", "none", "--groupby", "kind") == 2
+    assert "--groupby" in capsys.readouterr().err
+
+
 @pytest.fixture
 def encoder(files):
     """A small encoder of the simulated genes, in a folder."""

@@ -6,6 +6,7 @@ import time
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -173,6 +174,72 @@ def test_any_size_gives_a_valid_dataset(n_tfs, n_others, n_cells, mean_targets, 
     assert (adata.layers["molecules"] >= 0).all()
 
 
+# --- conditions ---------------------------------------------------------------------------------------------------
+
+
+def test_conditions_share_all_but_the_rewired_edges():
+    adata = simulated(600, n_conditions=3, rewired=0.25, rng=4)
+    assert adata.obs["condition"].value_counts().tolist() == [200, 200, 200]
+    first = adata.uns["ground_truth"]
+    assert first.equals(simulated(50, rng=4).uns["ground_truth"])
+    tfs = set(adata.var_names[adata.var["is_tf"]])
+    into_others = (~first["target"].isin(tfs)).to_numpy()
+    changed = adata.uns["rewired"]
+    truths = [adata.uns[f"ground_truth_condition{number}"] for number in (2, 3)]
+    for name, truth in zip(("condition2", "condition3"), truths, strict=True):
+        pd.testing.assert_frame_equal(truth.drop(columns="source"), first.drop(columns="source"))  # in-degree, sign
+        differs = (truth["source"] != first["source"]).to_numpy()
+        assert differs.sum() == round(0.25 * into_others.sum())
+        assert not differs[~into_others].any()
+        assert not truth.duplicated(["source", "target"]).any()
+        assert truth["source"].isin(tfs).all()
+        before, after = (set(zip(t["source"], t["target"], strict=True)) for t in (first, truth))
+        own = changed[changed["condition"] == name]
+        edges = {
+            change: set(zip(part["source"], part["target"], strict=True)) for change, part in own.groupby("change")
+        }
+        assert edges == {"lost": before - after, "gained": after - before}
+    assert not truths[0].equals(truths[1])
+
+
+def test_a_rewired_gene_follows_its_new_regulator():
+    adata = simulated(1200, n_states=1, n_conditions=2, rewired=0.5, cell_effect=1.0, rng=2)
+    changed = adata.uns["rewired"]
+    only = adata.uns["ground_truth"].groupby("target")["source"].transform("size") == 1
+    changed = changed[changed["target"].isin(adata.uns["ground_truth"].loc[only, "target"])]
+    molecules = adata.to_df("molecules")
+
+    def correlation(edges, condition):
+        cells = molecules[adata.obs["condition"] == condition]
+        return np.array(
+            [np.corrcoef(cells[s], cells[t])[0, 1] for s, t in zip(edges.source, edges.target, strict=True)]
+        )
+
+    for change, there, not_there in (("lost", "condition1", "condition2"), ("gained", "condition2", "condition1")):
+        edges = changed[changed["change"] == change]
+        assert len(edges) > 5
+        assert np.median(correlation(edges, there) * edges["sign"]) > 0.4
+        assert np.median(np.abs(correlation(edges, not_there))) < 0.2
+
+
+def test_rewiring_stops_where_there_are_no_other_tfs():
+    adata = simulated(20, 12, 3, n_conditions=2, mean_targets=1000, rewired=1.0)
+    assert adata.uns["ground_truth"].equals(adata.uns["ground_truth_condition2"])
+    assert not len(adata.uns["rewired"])
+
+
+def test_conditions_survive_writing_and_leave_one_condition_as_it_was(tmp_path):
+    adata = simulated(30, n_conditions=2)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    back = ad.read_h5ad(tmp_path / "a.h5ad")
+    assert back.uns["rewired"]["change"].tolist() == adata.uns["rewired"]["change"].tolist()
+    one = simulated()
+    assert "condition" not in one.obs
+    assert set(one.uns) == {"ground_truth", "simulated", "log1p"}
+    # sums of what version 0.1.0.dev0 made before there were conditions
+    assert (int(one.layers["counts"].sum()), one.layers["counts"].nnz) == (356_799, 37_506)
+
+
 # --- dataset -----------------------------------------------------------------------------------------------------
 
 
@@ -290,6 +357,8 @@ def test_a_cell_without_counts_stays_zero():
         {"dropout": float("nan")},
         {"hill": 0},
         {"strength": float("inf")},
+        {"n_conditions": 0},
+        {"rewired": 1.5},
     ],
 )
 def test_arguments_out_of_range_are_named(arguments):

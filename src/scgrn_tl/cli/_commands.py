@@ -47,7 +47,12 @@ def run_fit(arguments: argparse.Namespace) -> None:
     with replaced_when_complete(arguments.out) as beside:
         if "scbert" in (use_rep or ()) and "scbert" not in adata.varm and method.uses_embedding:
             sg.tl.scbert_embed(
-                adata, weights=arguments.weights, layer=arguments.layer, device=arguments.device, rng=arguments.seed
+                adata,
+                weights=arguments.weights,
+                layer=arguments.layer,
+                groupby=arguments.groupby,
+                device=arguments.device,
+                rng=arguments.seed,
             )
         sg.tl.fit_grn(
             adata,
@@ -56,6 +61,7 @@ def run_fit(arguments: argparse.Namespace) -> None:
             use_rep=use_rep,
             layer=arguments.layer,
             tf_names=tf_names,
+            groupby=arguments.groupby,
             n_models=arguments.n_models,
             epochs=arguments.epochs,
             device=arguments.device,
@@ -69,6 +75,8 @@ def run_fit(arguments: argparse.Namespace) -> None:
         shown.index = [f"{method}, {part}" for method, part in shown.index]
         print(f"{aligned(shown)}\n")
     print(f"Wrote {arguments.out}: network in .varp[{arguments.key!r}]")
+    for group in adata.uns[arguments.key].get("groups", ()):
+        print(f"  of {group}: .varp[{f'{arguments.key}_{group}'!r}]")
     if arguments.edges is not None:
         sg.io.write_edges(adata, arguments.edges, key=arguments.key, min_probability=arguments.min_probability)
         n_edges = len(sg.get.grn_df(adata, key=arguments.key, min_probability=arguments.min_probability))

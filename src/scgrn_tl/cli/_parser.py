@@ -157,6 +157,7 @@ def _fit(fit: argparse.ArgumentParser) -> None:
     )
     fit.add_argument("--tf-names", metavar="FILE", help="further regulators to score, one a line")
     fit.add_argument("--layer", metavar="NAME", help="layer with expression (default X)")
+    fit.add_argument("--groupby", metavar="COLUMN", help="column of .obs, whose groups get a network each as well")
     fit.add_argument("--n-models", type=_COUNT, default=1, metavar="N", help="models to average (default 1)")
     fit.add_argument("--epochs", type=_COUNT, metavar="N", help="most epochs (default: the method's own)")
     fit.add_argument("--key", type=_KEY, default="grn", metavar="NAME", help="key of the result (default grn)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from scgrn_tl.core.errors import ArgumentError
 from scgrn_tl.core.random import RNGLike, spawn_seeds
 
 from ._batches import Batches
+from ._conditions import changed_edges, integrate_conditions, rewire
 from ._kinetics import Kinetics
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def simulated(
     counts_per_gene: float = 8.0,
     library_sd: float = 0.3,
     dropout: float = 0.2,
+    n_conditions: int = 1,
+    rewired: float = 0.2,
     n_batches: int = 1,
     batch_effect: float = 0.3,
     batch_sizes: Sequence[float] | None = None,
@@ -91,6 +94,11 @@ def simulated(
         Standard deviation of a cell's log library size.
     dropout
         Level below which a molecule is more likely lost than found, as a quantile of all levels; 0 for no dropout.
+    n_conditions
+        Conditions, of equal size and with a network each; states, TFs and all rates are the same in all of them.
+    rewired
+        Share of the edges into genes that are no TF which, in every condition after the first, have another TF in place
+        of theirs. Weight and sign stay, and so does the number of a gene's regulators.
     n_batches
         Technical batches, to which cells are dealt at random.
     batch_effect
@@ -112,11 +120,16 @@ def simulated(
     - ``X``: CSR float32, log1p of counts per 10,000
     - ``layers["counts"]``: CSR int32
     - ``layers["molecules"]``: float32, the levels before sequencing
+    - ``obs["state"]``: categorical; ``obs["condition"]`` likewise, with 2 or more conditions
     - ``obs["state"]``: categorical; with several batches also ``obs["batch"]`` (``batch1`` …), and the capture
       efficiencies in ``varm["batch_efficiency"]``: float32, genes × batches
     - ``var["is_tf"]``, ``var["is_master"]``: bool
     - ``uns["ground_truth"]``: DataFrame ``source``, ``target``, ``sign`` (1 or −1), ``weight`` (share of the target's
       regulated production)
+    - ``uns["ground_truth_condition2"]`` and so on: the same of each further condition; ``uns["ground_truth"]`` is that
+      of the first one
+    - ``uns["rewired"]``: DataFrame ``condition``, ``source``, ``target``, ``sign``, ``change``: the edges that a
+      condition has ``"lost"`` and ``"gained"`` against the first
     - ``uns["simulated"]``: the arguments, ``rng`` among them if it is a seed
 
     Raises
@@ -150,6 +163,8 @@ def simulated(
         "counts_per_gene": counts_per_gene,
         "library_sd": library_sd,
         "dropout": dropout,
+        "n_conditions": n_conditions,
+        "rewired": rewired,
         "n_batches": n_batches,
         "batch_effect": batch_effect,
     }
@@ -174,7 +189,20 @@ def simulated(
     states = cell_rng.permutation(np.arange(n_cells) % n_states)
     extrinsic = np.ones((n_genes, n_cells))
     extrinsic[:n_tfs] = _log_normal(cell_effect, (n_tfs, n_cells), cell_rng)
-    molecules = kinetics.integrate(states, cell_rng, noise=noise, extrinsic=extrinsic).T  # (N, G)
+    condition_rng = network_rng.spawn(1)[0]
+    conditions = condition_rng.permutation(np.arange(n_cells) % n_conditions)
+    networks = [network] + [network.rewire(rewired, condition_rng) for _ in range(n_conditions - 1)]
+    molecules = integrate_conditions(
+        kinetics,
+        network.source,
+        network.target,
+        sources=[each.source for each in networks],
+        conditions=conditions,
+        states=states,
+        extrinsic=extrinsic,
+        noise=noise,
+        rng=cell_rng,
+    ).T  # (N, G)
     counts = _sequence(molecules, counts_per_gene * n_genes, library_sd, dropout, batches, sequencing_rng)
 
     names = _names("TF", n_tfs, 2) + _names("G", n_genes - n_tfs, 4)
@@ -189,7 +217,14 @@ def simulated(
         ),
         layers={"counts": counts, "molecules": np.ascontiguousarray(molecules, dtype=np.float32)},
     )
-    adata.uns["ground_truth"] = network.to_frame(np.array(names, dtype=object))
+    condition_names = _names("condition", n_conditions, 1)
+    genes = np.array(names, dtype=object)
+    truths = {name: each.to_frame(genes) for name, each in zip(condition_names, networks, strict=True)}
+    adata.uns["ground_truth"] = truths[condition_names[0]]
+    if n_conditions > 1:
+        adata.obs["condition"] = pd.Categorical.from_codes(conditions, categories=condition_names)
+        adata.uns |= {f"ground_truth_{name}": truths[name] for name in condition_names[1:]}
+        adata.uns["rewired"] = changed_edges(truths)
     if n_batches > 1:
         adata.obs["batch"] = batches.to_obs()
         adata.varm["batch_efficiency"] = batches.efficiency.astype(np.float32)
@@ -220,6 +255,8 @@ def _check(arguments: dict[str, Any]) -> None:
         "counts_per_gene": (np.nextafter(0, 1), np.inf),
         "library_sd": (0, np.inf),
         "dropout": (0, 1),
+        "n_conditions": (1, arguments["n_cells"]),
+        "rewired": (0, 1),
     }
     for name, (least, most) in ranges.items():
         value = arguments[name]
@@ -253,6 +290,11 @@ class _Network:
     target: np.ndarray
     sign: np.ndarray
     weight: np.ndarray
+
+    def rewire(self, share: float, rng: np.random.Generator) -> _Network:
+        """The network of another condition, see :func:`rewire`; edges stay in their places."""
+        source = rewire(self.source, self.target, n_genes=self.n_genes, n_tfs=self.n_tfs, share=share, rng=rng)
+        return replace(self, source=source)
 
     def to_frame(self, names: np.ndarray) -> pd.DataFrame:
         import pandas as pd

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "_attentive_pool": ["attentive_pool"],
         "_batch_agreement": ["batch_agreement"],
+        "_differential_grn": ["differential_grn"],
         "_explain_edges": ["explain_edges"],
         "_fit_grn": ["fit_grn"],
         "_infer_grn": ["infer_grn"],

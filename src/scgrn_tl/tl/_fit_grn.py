@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from scgrn_tl.core import (
 from scgrn_tl.core.calibration import calibrate
 from scgrn_tl.core.gene_embedding import JoinedEmbedding, check_embeddings, embedding_keys, join_embeddings
 
+from ._group_networks import FittedNetwork, add_group_networks, check_groups, stale_groups
 from ._joint_embedding import JointEmbedding, check_joint, earlier_joint_slots
 from ._network_slots import check_max_edges, network_slots
 from ._slots import check_key, open_anndata, run_record, write_slots
@@ -54,6 +56,8 @@ def fit_grn(
     tf_names: Iterable[str] | None = None,
     split: EdgeSplit | None = None,
     validation_fraction: float = 0.1,
+    groupby: str | None = None,
+    group_pooling: float = 100.0,
     n_models: int = 1,
     epochs: int | None = None,
     lr: float | None = None,
@@ -98,6 +102,13 @@ def fit_grn(
         ``None``, every pair of a prior's regulator and a gene is used, the pairs outside the prior as non-edges.
     validation_fraction
         Share of each regulator's pairs that validates, where ``split`` is ``None``.
+    groupby
+        Column of ``obs``. Each of its groups of cells gets a network too: the same method, prior, split and seed on the
+        group's expression, and on its embedding ``varm[f"{use_rep}_{group}"]`` where there is one
+        (:func:`scbert_embed` with ``groupby``). A group of fewer than 10 cells gets the network of all cells.
+    group_pooling
+        How many cells the network of all cells counts for: of a group of n cells, log-odds are w·own + (1 − w)·global
+        with w = n/(n + ``group_pooling``). 0 leaves groups to themselves, ``float("inf")`` gives all the global one.
     n_models
         Networks fitted from different seeds and averaged; their spread is stored. For methods that are not
         deterministic.
@@ -152,8 +163,13 @@ def fit_grn(
         ``best_epoch`` (the epoch used, where the method chooses one; of an ensemble one for each model), ``prior``
         (DataFrame: the edges trained on, which are those that carry messages, and validated on, as ``trained_on``
         tells; never those of a test part), ``prior_report`` (what was dropped from the prior), ``prior_sha256``,
-        ``seconds``; with ``joint=True`` also ``joint`` (``n_cells``, ``n_cells_sampled``, ``weights_sha256`` of the
-        encoder as it was, ``shift``: how far the embedding moved, over its spread).
+        ``seconds``. With ``joint=True`` also ``joint`` (``n_cells``, ``n_cells_sampled``, ``weights_sha256`` of the
+        encoder as it was, ``shift``: how far the embedding moved, over its spread). With ``groupby``, ``groups`` (their
+        names) and ``group_fits`` (DataFrame: ``group``, ``n_cells``, ``own_weight`` (w), ``auroc`` and ``auprc`` on the
+        validation pairs).
+
+    With ``groupby``, the same fields for every group, under ``f"{key_added}_{group}"``, but for ``std``; probabilities
+    by the calibration of all cells, so that they compare between groups.
 
     Raises
     ------
@@ -207,8 +223,12 @@ def fit_grn(
     check_joint(
         data, entry, use_rep, joint=joint, joint_to=joint_to, n_models=n_models, key_added=key_added, params=params
     )
+    if joint and groupby is not None:
+        msg = f"joint=True trains one encoder for all cells, but groupby={groupby!r} fits to groups: give one of both."
+        raise ArgumentError(msg)
     genes = tuple(map(str, data.var_names))
     check_unique_genes(genes)
+    groups = check_groups(data, groupby, group_pooling, key=key_added)
     if entry.uses_embedding:
         check_embeddings(data, [key for key in reps if key != "scbert"])
     network = PriorNetwork.from_any(prior, genes, adata=data)
@@ -219,7 +239,7 @@ def fit_grn(
     embedding = training = None
     if reps and entry.uses_embedding:
         # last, since it may take long and stores what it makes: whatever else is wrong has shown by now
-        embedding = _gene_embedding(data, reps, layer=layer, device=where, seed=embed_seed)
+        embedding = _gene_embedding(data, reps, layer=layer, groupby=groupby, device=where, seed=embed_seed)
         task = replace(task, embedding=embedding.values, embedding_widths=embedding.widths)
         if joint:
             training = JointEmbedding.open(data, reps[0], embedding.values, seed=cells_seed, device=where)
@@ -238,10 +258,11 @@ def fit_grn(
         value=calibration,
         slope=calibration.slope,
     )
-    slots.dropped |= earlier_joint_slots(data, key_added)
+    slots.dropped |= earlier_joint_slots(data, key_added) | stale_groups(data, key_added)
     of_joint = {}
     if training is not None and embedding is not None:
         of_joint = {"joint": training.results(slots, key_added, scores, embedding=embedding.values, joint_to=joint_to)}
+    metrics = partial(_metrics_table, entry.name, calibration=calibration, split=split, task=task)
     slots.uns[key_added] = run_record(
         {
             "method": method,
@@ -255,6 +276,8 @@ def fit_grn(
             "rng": rng if isinstance(rng, (int, np.integer)) else None,
             "device": where,
             "max_edges": max_edges,
+            "groupby": groupby,
+            "group_pooling": None if groupby is None else group_pooling,
             "n_models": n_models,
             "joint": joint,
             "joint_to": None if joint_to is None else str(joint_to),
@@ -263,7 +286,7 @@ def fit_grn(
         },
         values="probability",
         directed=entry.directed,
-        metrics=_metrics_table(entry.name, scores, calibration, split, task),
+        metrics=metrics(scores),
         calibration={"slope": calibration.slope, "intercept": calibration.intercept, "fitted_on": fitted_on},
         history=dict(scores.history),
         **({"best_epoch": scores.details["best_epoch"]} if "best_epoch" in scores.details else {}),
@@ -273,6 +296,10 @@ def fit_grn(
         prior_sha256=known.sha256(),
         seconds=time.perf_counter() - started,
     )
+    if groups is not None:
+        fitted = FittedNetwork(task, scores, calibration, partial(entry.run, n_models=n_models, **params), metrics)
+        add_group_networks(slots, data, groups, fitted, key=key_added, reps=reps)
+        slots.uns[key_added]["seconds"] = time.perf_counter() - started
     write_slots(adata, slots, modality=modality)
     return adata if copy else None
 
@@ -290,7 +317,7 @@ def _method_parameters(entry: Method, shared: dict[str, Any], own: dict[str, Any
 
 
 def _gene_embedding(
-    adata: AnnData, keys: tuple[str, ...], *, layer: str | None, device: str, seed: int
+    adata: AnnData, keys: tuple[str, ...], *, layer: str | None, groupby: str | None, device: str, seed: int
 ) -> JoinedEmbedding:
     """The embeddings under ``keys`` in ``varm``; scBERT's is made where it is missing, once the others are read."""
     from ._scbert_embed import scbert_embed
@@ -299,7 +326,7 @@ def _gene_embedding(
     parts = {key: read_embedding(adata, key) for key in keys if not (missing and key == "scbert")}
     if missing:
         LOGGER.info("Did not find .varm['scbert']: running sg.tl.scbert_embed first.")
-        scbert_embed(adata, layer=layer, device=device, rng=seed)
+        scbert_embed(adata, layer=layer, groupby=groupby, device=device, rng=seed)
         parts["scbert"] = read_embedding(adata, "scbert")
     return join_embeddings([parts[key] for key in keys])
 
@@ -312,7 +339,7 @@ def _n_genes_without(embedding: JoinedEmbedding) -> int | list[int]:
 
 
 def _metrics_table(
-    name: str, scores: GRNScores, calibration: PlattScaling, split: EdgeSplit, task: GRNTask
+    name: str, scores: GRNScores, *, calibration: PlattScaling, split: EdgeSplit, task: GRNTask
 ) -> pd.DataFrame | None:
     """A row per part and per method (this one, the hub floor), of all parts that have edges and non-edges, if any."""
     from scgrn_tl import methods

@@ -11,6 +11,7 @@ import numpy as np
 from scgrn_tl.core import ArgumentError, make_task, read_pseudotime, resolve_device, spawn_seeds
 from scgrn_tl.core.parallel import check_n_jobs
 
+from ._group_networks import stale_groups
 from ._network_slots import check_max_edges, network_slots
 from ._slots import check_key, open_anndata, run_record, write_slots
 
@@ -156,6 +157,7 @@ def infer_grn(
     )
     scores = entry.run(task, n_models=n_models, **method_params)
     slots = network_slots(scores, n_genes=data.n_vars, key=key_added, max_edges=max_edges)
+    slots.dropped |= stale_groups(data, key_added)
     slots.uns[key_added] = run_record(
         {
             "method": method,

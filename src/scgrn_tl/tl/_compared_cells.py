@@ -1,0 +1,120 @@
+"""The cells of two groups that can be compared: those of strata in which there are cells of both."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scgrn_tl.core import ArgumentError
+
+from ._cell_groups import CellGroups
+from ._slots import clean_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anndata import AnnData
+
+__all__ = ["ComparedCells", "choose_groups", "compared_cells"]
+
+LOGGER = logging.getLogger(__name__)
+
+REST = "rest"
+FEWEST_OF_STRATUM = 2
+"""Of each group: a cell alone is its own mean, and nothing is left of it once that is taken away."""
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedCells:
+    """Cells of a group and of what it is compared with.
+
+    Attributes
+    ----------
+    cells
+        ``int64[n]``, ascending places in the AnnData.
+    in_group
+        ``bool[n]``; the others are the reference.
+    strata
+        ``int64[n]``, each cell's stratum.
+    """
+
+    cells: np.ndarray
+    in_group: np.ndarray
+    strata: np.ndarray
+
+    @property
+    def centring(self) -> np.ndarray:
+        """``int64[n]``, cells of one stratum and group have one number: they are centred together."""
+        _, number = np.unique(self.strata * 2 + self.in_group, return_inverse=True)
+        return np.asarray(number, dtype=np.int64)
+
+
+def choose_groups(groups: CellGroups, group: str | None, reference: str | None, *, groupby: str) -> tuple[str, str]:
+    """Names of the group and its reference; of two groups, the second is held against the first.
+
+    Raises
+    ------
+    ArgumentError
+        If a name is not there, both are the same, or it is not told which of several groups are meant.
+    """
+    names = groups.names
+    if group is None and reference is None and len(names) == 2:
+        return names[1], names[0]
+    if group is None:
+        msg = (
+            f"obs[{groupby!r}] (groupby=) has {len(names)} groups: {', '.join(map(repr, names))}. Say which to compare "
+            "with which: `group=`, and `reference=` (another one, or 'rest')."
+        )
+        raise ArgumentError(msg)
+    chosen, against = clean_name(group), REST if reference is None else clean_name(reference)
+    for argument, name in (("group", chosen), ("reference", against)):
+        if name not in names and not (argument == "reference" and name == REST):
+            msg = f"{argument}={name!r} is no group of obs[{groupby!r}]; there are {', '.join(map(repr, names))}."
+            raise ArgumentError(msg)
+    if chosen == against:
+        msg = f"group and reference are both {chosen!r}: there is nothing to compare."
+        raise ArgumentError(msg)
+    return chosen, against
+
+
+def compared_cells(
+    adata: AnnData, groups: CellGroups, group: str, reference: str, strata: Iterable[str], *, min_cells: int
+) -> ComparedCells:
+    """The cells of both groups, in strata that have cells of both.
+
+    Raises
+    ------
+    MissingKeyError
+        If a column of ``strata`` is not there.
+    ArgumentError
+        If fewer than ``min_cells`` cells of either group are left.
+    """
+    code = groups.names.index(group)
+    in_group = groups.codes == code
+    in_reference = (
+        groups.codes == groups.names.index(reference) if reference in groups.names else (groups.codes >= 0) & ~in_group
+    )
+    stratum = np.zeros(adata.n_obs, dtype=np.int64)
+    for column in strata:
+        parts = CellGroups.from_obs(adata, column, "strata")
+        stratum = np.where((stratum < 0) | (parts.codes < 0), -1, stratum * len(parts.names) + parts.codes)
+    usable = (in_group | in_reference) & (stratum >= 0)
+    for number in np.unique(stratum[usable]):
+        here = usable & (stratum == number)
+        if min(np.sum(here & in_group), np.sum(here & in_reference)) < FEWEST_OF_STRATUM:
+            usable &= ~here
+    if n_left_out := int(((in_group | in_reference) & ~usable).sum()):
+        LOGGER.warning(
+            "%s cells are left out: their stratum has no cells of the other group, or they have none.",
+            f"{n_left_out:,}",
+        )
+    sizes = {group: int((usable & in_group).sum()), reference: int((usable & in_reference).sum())}
+    if few := [name for name, size in sizes.items() if size < min_cells]:
+        where = " in strata with cells of both groups" if n_left_out else ""
+        msg = f"Group {few[0]!r} has {sizes[few[0]]} cells{where}; at least {min_cells} are needed (min_cells=)."
+        raise ArgumentError(msg)
+    cells = np.flatnonzero(usable)
+    return ComparedCells(cells, in_group[cells], np.unique(stratum[cells], return_inverse=True)[1].astype(np.int64))
