@@ -205,6 +205,7 @@ def test_mudata(adata, prior):
         ({"joint": False, "joint_lr": 1e-4}, ArgumentError, "joint_lr, joint_cells is of joint training"),
         ({"use_rep": "grn_scbert"}, ArgumentError, "change key_added"),
         ({"joint_to": "somewhere", "n_models": 2}, ArgumentError, "n_models=1"),
+        ({"groupby": "state"}, ArgumentError, "give one of both"),
     ],
 )
 def test_bad_arguments(adata, prior, params, error, message):
@@ -242,3 +243,12 @@ def test_weights_gone_or_changed(adata, prior, weights, tmp_path):
 def test_genes_that_were_taken_out_since(adata, prior):
     with pytest.raises(ArgumentError, match="38 genes; it had 40"):
         sg.tl.fit_grn(adata[:, :38].copy(), prior, **JOINT)
+
+
+def test_batches_that_weigh_alike_are_refused(simulated, weights, prior):
+    """All cells are pooled together in joint training."""
+    adata = simulated.copy()
+    adata.obs["batch"] = np.resize(["a", "b"], adata.n_obs)
+    sg.tl.scbert_embed(adata, weights=weights, batch_key="batch")
+    with pytest.raises(ArgumentError, match="weighs batches alike"):
+        sg.tl.fit_grn(adata, prior, **JOINT)

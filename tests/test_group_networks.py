@@ -221,3 +221,19 @@ def test_a_name_that_would_take_the_slot_of_another_group(adata, prior):
     adata.obs["type"] = adata.obs["type"].cat.rename_categories({"b_std": "B/T"})
     fit(adata, prior)
     assert "grn_B_T" in adata.varp
+
+
+def test_an_embedding_that_is_made_on_the_way_has_groups(adata, prior, monkeypatch):
+    """Where scBERT's embedding is missing, the groups get theirs as well."""
+    asked = {}
+
+    def embed(data, **arguments):
+        asked.update(arguments)
+        for name in ("scbert", "scbert_a", "scbert_b", "scbert_tiny"):
+            data.varm[name] = np.random.default_rng(len(name)).normal(size=(data.n_vars, 4)).astype(np.float32)
+
+    monkeypatch.setattr("scgrn_tl.tl._scbert_embed.scbert_embed", embed)
+    fit(adata, prior, use_rep="scbert")
+    assert asked["groupby"] == "type"
+    assert adata.uns["grn_a"]["params"]["use_rep"] == "scbert_a"
+    assert adata.uns["grn"]["params"]["use_rep"] == "scbert"
