@@ -117,6 +117,7 @@ def batch_agreement(
         ``fold_accuracies`` of a cross-validated logistic regression), ``chance``, ``n_cells``. Absent where attention
         is not stored or a batch has fewer than five cells.
     ``batches``, ``params``, ``version``
+        The batches compared, the arguments, and the package's version.
 
     Raises
     ------

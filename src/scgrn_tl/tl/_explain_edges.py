@@ -124,6 +124,7 @@ def explain_edges(
     ``absent`` : dict
         For parts that are left out, ``"cells"`` (with ``top_cells``), ``"messages"`` or ``"hubs"``: why.
     ``params``, ``version``
+        The arguments, and the package's version.
 
     Raises
     ------
