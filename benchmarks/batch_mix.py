@@ -4,8 +4,8 @@
     python benchmarks/batch_mix.py --seeds 10
 
 400 simulated cells of one biology in two batches, a good one and one of a third of the depth with a tenth of its counts
-from ambient RNA, as in `batches.py`. Study one has three quarters of the good batch and a quarter of the poor one, study
-two the rest: no cell is in both, and nothing but the mix differs. Both are embedded by one encoder, trained on all cells.
+from ambient RNA, as in `batches.py`. Study one has three quarters of the good batch and a quarter of the poor one,
+study two the rest: no cell is in both, and nothing but the mix differs. One encoder, trained on all cells, embeds both.
 
 Agreement of the two gene embeddings: their root mean square distance over their spread (0 is best), the mean cosine of
 genes' vectors from the centre, and the share of genes' ten nearest neighbours in common. Of the two networks that
