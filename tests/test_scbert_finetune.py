@@ -94,6 +94,18 @@ def test_same_seed_same_weights_and_the_cache(encoder: Path, tmp_path: Path) -> 
     assert weights_sha256(folder) == weights_sha256(folders[0])
 
 
+def test_the_cache_tells_vocabularies_apart(encoder: Path, tmp_path: Path) -> None:
+    """The same tensors, for genes in another order, are another encoder."""
+    model, vocabulary = load_scbert(encoder)
+    model.save(tmp_path / "other", GeneVocabulary(vocabulary.symbols[::-1]))
+    with sg.settings.override(cache_dir=tmp_path / "cache"):
+        folders = [
+            sg.tl.scbert_finetune(make_adata(), weights=path, max_epochs=1) for path in (encoder, tmp_path / "other")
+        ]
+    assert folders[0] != folders[1]
+    assert load_scbert(folders[1])[1].symbols == vocabulary.symbols[::-1]
+
+
 def test_batches_change_the_bins_embeddings_alone_before_the_blocks(encoder: Path, tmp_path: Path) -> None:
     """The mean of the batches' vectors is folded into them."""
     adata = make_adata()

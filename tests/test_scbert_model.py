@@ -178,7 +178,8 @@ def test_training_goes_on() -> None:
     train(model, max_epochs=1)
     assert len(model.history["train_loss"]) == 3
     assert not same(before, weights(model))
-    assert model.best_epoch_ == 1  # of the last call
+    assert model.best_epoch_ == 3  # counted over both
+    assert list(model.history["validation_loss"].index) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("blocks", [None, 1, 0])
@@ -187,6 +188,7 @@ def test_only_the_last_blocks_learn(blocks: int | None) -> None:
     before = weights(model)
     train(model, train_blocks=blocks)
     changed = {name for name, value in weights(model).items() if not torch.equal(value, before[name])}
+    changed -= {"trained_batches"}
     parts = ("encoder.norm", "encoder.to_out", "batch_emb")
     if blocks == 1:
         parts += ("encoder.performer.net.layers.1.",)
@@ -195,7 +197,7 @@ def test_only_the_last_blocks_learn(blocks: int | None) -> None:
     assert all(name.startswith(parts) for name in changed)
     assert all(any(name.startswith(part) for name in changed) for part in parts)
     assert not any("projection_matrix" in name for name in changed)
-    assert all(parameter.requires_grad for parameter in model.encoder.parameters())
+    assert all(parameter.requires_grad for parameter in model.get_encoder().parameters())
     with pytest.raises(ArgumentError, match="2 blocks"):
         train(model, train_blocks=3)
 
@@ -208,7 +210,7 @@ def test_batches_are_averaged_out() -> None:
     tokens = torch.from_numpy(structured(5).astype(np.int64))
     with torch.no_grad():
         expected = model.module.encoder.hidden(tokens, added=vectors.mean(dim=0).expand(5, 16))
-    torch.testing.assert_close(model.encoder.encode(tokens).hidden, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.get_encoder().encode(tokens).hidden, expected, rtol=1e-4, atol=1e-5)
     assert make_model(batch_key=None).module.batch_emb is None
 
 
@@ -278,10 +280,126 @@ def test_training_that_cannot_be() -> None:
         train(make_model(), train_size=1.5)
     adata = make_adata()
     adata.X = sparse.csr_matrix(np.full(adata.shape, 0.5))
-    with pytest.raises(ArgumentError, match="express none of the encoder's genes"):
+    with pytest.raises(ArgumentError, match="Of 0 cells with counts"):
         train(make_model(adata))
+
+
+@pytest.mark.parametrize("train_size", [0.9, 1.0])
+def test_training_that_diverges_leaves_the_model_as_it_was(train_size: float) -> None:
+    model = train(make_model())
+    before, history = weights(model), model.history
     with pytest.raises(ArgumentError, match="diverged"):
-        train(make_model(), lr=1e20)
+        train(model, lr=1e20, train_size=train_size)
+    assert same(weights(model), before)
+    assert model.history is history
+    assert model.is_trained
+    untrained = make_model()
+    with pytest.raises(ArgumentError, match="diverged"):
+        train(untrained, lr=1e20, train_size=train_size)
+    assert not untrained.is_trained
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_epochs": 0}, "max_epochs is a whole number"),
+        ({"batch_size": 0}, "batch_size is a whole number"),
+        ({"max_genes": -3}, "max_genes is a whole number"),
+        ({"mask_fraction": 0.0}, "mask_fraction is a share"),
+        ({"replace_probability": 1.5}, "replace_probability is a share"),
+        ({"lr": 0.0}, "lr is positive"),
+        ({"train_size": 0.9, "validation_size": 0.5}, "more than all cells"),
+        ({"batch_size": 100, "datasplitter_kwargs": {"drop_last": True}}, "make no batch of batch_size=100"),
+        ({"datasplitter_kwargs": {"load_sparse_tensor": True}}, "datasplitter_kwargs cannot have load_sparse_tensor"),
+        ({"plan_kwargs": {"learning_rat": 1}}, "there is no 'learning_rat'"),
+        ({"train_blocks": 3}, "2 blocks"),
+    ],
+)
+def test_wrong_arguments_of_train(arguments: dict, message: str) -> None:
+    model = make_model()
+    before = weights(model)
+    with pytest.raises(ArgumentError, match=message):
+        train(model, **arguments)
+    assert same(weights(model), before)
+    assert not model.module.training
+    assert all(parameter.requires_grad for parameter in model.module.parameters())
+
+
+def test_arguments_as_users_of_scvi_tools_give_them() -> None:
+    model = make_model()
+    train(
+        model,
+        train_size=None,
+        batch_size=np.int64(8),
+        callbacks=None,
+        plan_kwargs={"lr": 1e-3, "optimizer": "AdamW", "weight_decay": 0.1},
+        early_stopping_min_delta=100,
+        early_stopping_patience=1,
+        max_epochs=9,
+    )
+    assert len(model.history["train_loss"]) == 2  # nothing is better by 100
+    assert not model.module.encoder.pos_emb.emb.weight[-1].any()
+    own = [np.arange(40), np.arange(40, 50), np.arange(50, 60)]
+    train(model, datasplitter_kwargs={"external_indexing": own}, plan_kwargs={"reduce_lr_on_plateau": True})
+    np.testing.assert_array_equal(model.validation_indices, own[1])
+
+
+def test_one_stopping_rule_where_the_user_brings_it() -> None:
+    from lightning.pytorch.callbacks import EarlyStopping
+
+    own = EarlyStopping("validation_accuracy", mode="max", patience=50)
+    model = train(make_model(), callbacks=[own])
+    assert [each for each in model.trainer.callbacks if isinstance(each, EarlyStopping)] == [own]
+
+
+def test_validation_now_and_then() -> None:
+    model = train(make_model(), max_epochs=4, check_val_every_n_epoch=2)
+    assert list(model.history["validation_loss"].index) == [1, 3]
+    assert list(model.history["train_loss"].index) == [0, 1, 2, 3]
+    assert model.best_epoch_ in {2, 4}
+    never = train(make_model(), max_epochs=2, check_val_every_n_epoch=5, early_stopping=False)
+    assert "validation_loss" not in never.history
+    assert never.best_epoch_ == 2
+
+
+def test_history_grows_whatever_the_logger(tmp_path: Path) -> None:
+    from lightning.pytorch.loggers import CSVLogger
+
+    model = train(make_model())
+    train(model, logger=CSVLogger(tmp_path), max_epochs=3)
+    assert list(model.history["train_loss"].index) == [0, 1, 2, 3, 4]
+    assert list(model.history["validation_loss"].index) == [0, 1, 2, 3, 4]
+
+
+def test_only_batches_that_were_trained_on_are_averaged() -> None:
+    adata = make_adata()
+    adata.obs["donor"] = pd.Categorical(adata.obs["donor"].astype(str), categories=["d0", "d1", "d2", "d3"])
+    model = train(make_model(adata), lr=1e-2)
+    vectors = model.module.batch_emb.weight
+    assert model.module.trained_batches.tolist() == [False, True, True, False]
+    moved = model.get_encoder().token_emb.weight - model.module.encoder.token_emb.weight
+    torch.testing.assert_close(moved[0], vectors[1:3].mean(dim=0), atol=1e-6, rtol=0)
+
+
+def test_setting_the_data_up_anew_does_not_change_a_model() -> None:
+    adata = make_adata()
+    adata.obs["plate"] = pd.Categorical(np.resize(list("abcdefg"), N_CELLS))
+    models = [make_model(adata), make_model(make_adata())]
+    sg.models.ScBERTModel.setup_anndata(adata, batch_key="plate")
+    assert same(*(weights(train(model)) for model in models))
+
+
+def test_expression_that_changes_in_place_is_read_anew() -> None:
+    adata = make_adata()
+    counts = np.random.default_rng(0).poisson(5.0, adata.shape).astype(np.float64)
+    adata.X = sparse.csr_matrix(counts)
+    model = train(make_model(adata))
+    before = model.get_gene_embedding()
+    adata.X = sparse.csr_matrix(np.log2(1 + 1e4 * counts / counts.sum(axis=1, keepdims=True)))
+    np.testing.assert_array_equal(model.get_gene_embedding(), before)
+    adata.X[0, 0] = -1
+    with pytest.raises(ExpressionError, match="cell0"):
+        model.get_gene_embedding()
 
 
 def test_without_validation_cells_the_last_epoch_stays() -> None:
@@ -297,7 +415,7 @@ def test_without_validation_cells_the_last_epoch_stays() -> None:
 def test_gene_embeddings_are_those_of_scbert_embed(tmp_path: Path) -> None:
     adata = make_adata()
     model = train(make_model(adata))
-    encoder = model.encoder
+    encoder = model.get_encoder()
     encoder.save(tmp_path / "encoder", model.vocabulary)
     embedded = make_adata()
     sg.tl.scbert_embed(embedded, weights=tmp_path / "encoder", groupby="type")
@@ -386,7 +504,7 @@ def test_a_pretrained_encoder_goes_on_with_its_own_genes() -> None:
     adata = make_adata()
     sg.models.ScBERTModel.setup_anndata(adata)
     model = sg.models.ScBERTModel.from_encoder(adata, encoder, vocabulary, min_overlap=0.3)
-    assert same(dict(model.encoder.state_dict()), before)
+    assert same(dict(model.get_encoder().state_dict()), before)
     train(model, train_blocks=1)
     assert same(dict(encoder.state_dict()), before)
     embedding = model.get_gene_embedding()
@@ -407,6 +525,20 @@ def test_what_cannot_be_read() -> None:
         sg.models.ScBERTModel(make_adata())
     with pytest.raises(KeyError, match="nope"):
         sg.models.ScBERTModel.setup_anndata(make_adata(), batch_key="nope")
+    missing = make_adata()
+    missing.obs.loc["cell3", "donor"] = np.nan
+    with pytest.raises(ArgumentError, match="no value for 1 cells"):
+        sg.models.ScBERTModel.setup_anndata(missing, batch_key="donor")
+    for vocabulary in ("g1", {"g1", "g2"}):
+        with pytest.raises(ArgumentError, match="list of gene names"):
+            make_model(vocabulary=vocabulary)
+    assert make_model(vocabulary=GeneVocabulary(["g3", "g1"]), min_overlap=0).vocabulary.symbols == ("g3", "g1")
+    with pytest.raises(ArgumentError, match="min_overlap"):
+        make_model(min_overlap=5)
+    unlabelled = make_adata()
+    sg.models.ScBERTModel.setup_anndata(unlabelled)
+    with pytest.raises(ArgumentError, match="labels_key"):
+        train(sg.models.ScBERTModel(unlabelled, **TINY)).get_gene_embedding(by_label=True)
 
 
 # ------------------------------------------------------------------------------------------------------- on disk
@@ -448,7 +580,7 @@ def test_load_without_data(tmp_path: Path) -> None:
         train(loaded)
     np.testing.assert_array_equal(loaded.get_gene_embedding(make_adata()), model.get_gene_embedding())
     loaded = sg.models.ScBERTModel.load(tmp_path / "model", adata=False)
-    assert same(dict(loaded.encoder.state_dict()), dict(model.encoder.state_dict()))
+    assert same(dict(loaded.get_encoder().state_dict()), dict(model.get_encoder().state_dict()))
 
 
 def test_prefix_and_encoder_folder(tmp_path: Path) -> None:
@@ -457,7 +589,7 @@ def test_prefix_and_encoder_folder(tmp_path: Path) -> None:
     loaded = sg.models.ScBERTModel.load(tmp_path / "model", make_adata(), prefix="run1_")
     assert same(weights(loaded), weights(model))
     encoder, vocabulary = load_scbert(tmp_path / "model" / "run1_encoder")
-    assert same(dict(encoder.state_dict()), dict(model.encoder.state_dict()))
+    assert same(dict(encoder.state_dict()), dict(model.get_encoder().state_dict()))
     assert vocabulary.symbols == tuple(model.adata.var_names)
     adata = make_adata()
     sg.tl.scbert_embed(adata, weights=tmp_path / "model" / "run1_encoder")
@@ -478,7 +610,49 @@ def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(pickle, "loads", refused)
     monkeypatch.setattr(pickle, "Unpickler", refused)
     (tmp_path / "model" / "model.pt").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    assert sg.models.ScBERTModel.load_registry(tmp_path / "model")["setup_args"]["batch_key"] == "donor"
     assert same(weights(sg.models.ScBERTModel.load(tmp_path / "model")), weights(model))
+
+
+@pytest.mark.parametrize("kind", ["int", "bool", "interval", "float"])
+def test_batches_of_any_type_are_read_back(tmp_path: Path, kind: str) -> None:
+    adata = make_adata()
+    number = np.resize([0, 1, 1], N_CELLS)
+    values = {"int": number, "bool": number == 1, "float": number / 2, "interval": pd.cut(number, [-1, 0.5, 2])}
+    adata.obs["donor"] = pd.Categorical(values[kind])
+    model = train(make_model(adata))
+    model.save(tmp_path / "model")
+    loaded = sg.models.ScBERTModel.load(tmp_path / "model", adata.copy())
+    np.testing.assert_array_equal(loaded.get_gene_embedding(), model.get_gene_embedding())
+
+
+def test_what_cannot_be_saved_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    model = make_model()
+    model.palette_ = {"x"}
+    with pytest.raises(ArgumentError, match="palette_ holds a set"):
+        model.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    model.palette_ = {("a", 1): (2.0, None)}
+    model.is_trained_ = True
+    model.save(tmp_path / "model")
+    assert sg.models.ScBERTModel.load(tmp_path / "model", make_adata()).palette_ == {("a", 1): [2.0, None]}
+
+
+def test_devices_as_scvi_tools_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model()
+    model.is_trained_ = True
+    model.save(tmp_path / "model")
+    asked = []
+    monkeypatch.setattr("scgrn_tl.models.stored_model.resolve_device", lambda device: asked.append(device) or "cpu")
+    for arguments in ({}, {"accelerator": "gpu"}, {"accelerator": "cpu"}, {"device": 1}, {"device": "cuda:0"}):
+        sg.models.ScBERTModel.load(tmp_path / "model", False, **arguments)
+    assert asked == [None, "cuda", "cpu", "cuda:1", "cuda:0"]
+
+
+def test_several_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning.pytorch.Trainer.world_size", 2)
+    with pytest.raises(ArgumentError, match="one device, not on 2"):
+        train(make_model())
 
 
 def damage(folder: Path, kind: str) -> None:
@@ -499,6 +673,17 @@ def damage(folder: Path, kind: str) -> None:
     elif kind == "another shape":
         content["attributes"]["init_params_"]["non_kwargs"]["dim"] = 32
         description.write_text(json.dumps(content))
+    elif kind == "another model's tensors":
+        tensors.write_bytes(tensors.read_bytes()[:-1] + b"x")
+    elif kind == "no setup":
+        del content["attributes"]["registry_"]["setup_args"]
+        description.write_text(json.dumps(content))
+    elif kind == "strange attribute":
+        content["attributes"]["train"] = 1
+        description.write_text(json.dumps(content))
+    elif kind == "unknown argument":
+        content["attributes"]["init_params_"]["non_kwargs"]["colour"] = "red"
+        description.write_text(json.dumps(content))
     elif kind == "another class":
         content["attributes"]["registry_"]["model_name"] = "SCVI"
         description.write_text(json.dumps(content))
@@ -508,13 +693,17 @@ def damage(folder: Path, kind: str) -> None:
     ("kind", "error", "message"),
     [
         ("missing", WeightsUnavailableError, "module.safetensors is missing"),
-        ("truncated", WeightsError, "damaged"),
+        ("truncated", WeightsError, "damaged, or of another model"),
         ("no json", WeightsError, "damaged"),
         ("newer", WeightsError, "version 99 .scgrn_tl 9.9.*Upgrade"),
         ("another format", WeightsError, "expected 'scgrn_tl.ScBERTModel'"),
         ("lacks attributes", WeightsError, "damaged"),
         ("another shape", WeightsError, "do not fit"),
         ("another class", ArgumentError, "another class: 'SCVI'"),
+        ("another model's tensors", WeightsError, "of another model"),
+        ("no setup", WeightsError, "damaged"),
+        ("strange attribute", WeightsError, "'train' is no attribute"),
+        ("unknown argument", WeightsError, "damaged"),
     ],
 )
 def test_damaged_models(tmp_path: Path, kind: str, error: type[Exception], message: str) -> None:
@@ -558,6 +747,8 @@ def test_the_verbs_leave_no_anndata_behind_and_say_nothing(
     adata = make_adata()
     with caplog.at_level(logging.INFO):
         sg.tl.scbert_pretrain(adata, weights_dir=tmp_path / "a", batch_key="donor", max_epochs=2, **TINY)
+        with pytest.raises(GeneOverlapError):
+            sg.tl.scbert_pretrain(adata, weights_dir=tmp_path / "b", genes=["x", "y"], max_epochs=2, **TINY)
     assert set(store) == before
     assert "_scvi_uuid" not in adata.uns
     assert mine.adata_manager is not None

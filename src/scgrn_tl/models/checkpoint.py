@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .scbert import ScBERT
 
 __all__ = [
+    "file_sha256",
     "infer_config",
     "load_checkpoint",
     "load_scbert",
@@ -37,6 +38,7 @@ __all__ = [
     "read_folder",
     "save_tensors",
     "weights_sha256",
+    "write_beside",
     "write_folder",
 ]
 
@@ -189,14 +191,14 @@ def write_folder(
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with _write_beside(folder / WEIGHTS_FILE) as weights, _write_beside(folder / CONFIG_FILE) as description:
+    with write_beside(folder / WEIGHTS_FILE) as weights, write_beside(folder / CONFIG_FILE) as description:
         save_tensors(state, weights)
         content = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "scgrn_tl_version": __version__,
             "config": dict(config),
-            "weights_sha256": _file_sha256(weights),
+            "weights_sha256": file_sha256(weights),
             "vocabulary_sha256": vocabulary.sha256,
             "genes": list(vocabulary.symbols),
         }
@@ -261,7 +263,7 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], GeneVoc
         msg = f"{description} is damaged: the genes do not have the recorded SHA-256 {content['vocabulary_sha256']}."
         raise WeightsError(msg)
     weights = folder / WEIGHTS_FILE
-    if (found := _file_sha256(weights)) != content["weights_sha256"]:
+    if (found := file_sha256(weights)) != content["weights_sha256"]:
         msg = f"{weights} has SHA-256 {found}, but {description} expects {content['weights_sha256']}: one was changed."
         raise WeightsError(msg)
     try:
@@ -319,10 +321,11 @@ def weights_sha256(path: str | os.PathLike[str]) -> str:
     path = Path(path)
     path = path / WEIGHTS_FILE if path.is_dir() else path
     _check_exists(path)
-    return _file_sha256(path)
+    return file_sha256(path)
 
 
-def _file_sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -338,7 +341,7 @@ def _first(names: list[str], n: int = 3) -> str:
 
 
 @contextmanager
-def _write_beside(target: Path) -> Iterator[Path]:
+def write_beside(target: Path) -> Iterator[Path]:
     """A path to write to, moved to ``target`` when the block ends well and deleted when it does not."""
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     os.close(handle)

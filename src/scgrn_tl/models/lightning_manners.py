@@ -59,6 +59,7 @@ def quiet_lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
+            warnings.filterwarnings("ignore", message="GPU available but not used")
             yield
     finally:
         for logger, level in zip(loggers, before, strict=True):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .masked_expression import ExpressionMasker
 
-__all__ = ["MaskedCells", "cell_loader", "gene_vectors", "split_cells", "tokenizer_of"]
+__all__ = ["MaskedCells", "cell_loader", "cells_with_counts", "gene_vectors", "split_cells", "tokenizer_of"]
 
 CELLS_OF_VECTORS = 5000
 """Most cells that gene vectors are computed from."""
@@ -51,8 +51,10 @@ class MaskedCells(DataSplitter):
         Row numbers of the training, validation and test cells.
     seed
         Of the masks and, where there are more than a step takes, the genes.
+    batch_size
+        Cells in a minibatch.
     **loader_kwargs
-        Such as ``batch_size``; see :class:`scvi.dataloaders.AnnDataLoader`.
+        Such as ``num_workers``; see :class:`scvi.dataloaders.AnnDataLoader`.
     """
 
     def __init__(
@@ -63,11 +65,22 @@ class MaskedCells(DataSplitter):
         *,
         parts: list[np.ndarray],
         seed: int,
+        batch_size: int,
         **loader_kwargs: Any,
     ) -> None:
+        refused = {"batch_size", "data_and_attributes", "iter_ndarray", "load_sparse_tensor", "shuffle_set_split"}
+        if strange := sorted(refused & set(loader_kwargs)):
+            msg = f"datasplitter_kwargs cannot have {', '.join(strange)}: `train` sets how cells are read."
+            raise ArgumentError(msg)
         with warnings.catch_warnings():  # a batch of one or two cells is no trouble without batch normalisation
             warnings.filterwarnings("ignore", message="Last batch will have a small size")
-            super().__init__(adata_manager, external_indexing=parts, data_and_attributes=dict(LOADED), **loader_kwargs)
+            super().__init__(
+                adata_manager,
+                batch_size=batch_size,
+                external_indexing=parts,
+                data_and_attributes=dict(LOADED),
+                **loader_kwargs,
+            )
         self._tokenizer, self._masker = tokenizer, masker
         # masks are drawn on the CPU, so that every device sees the same ones
         self._draws = torch.Generator().manual_seed(seed)
@@ -107,18 +120,34 @@ def tokenizer_of(manager: AnnDataManager, vocabulary: GeneVocabulary, min_overla
     return CellTokenizer(alignment.columns, alignment.positions, normalize, to_log2)
 
 
-def split_cells(n_cells: int, train_size: float, validation_size: float | None, seed: int) -> list[np.ndarray]:
+def cells_with_counts(manager: AnnDataManager, tokenizer: CellTokenizer) -> np.ndarray:
+    """``bool[N]``, the cells that express any gene that the encoder knows."""
+    parts = [(tokenizer(block) > 0).any(axis=1) for block in _blocks(manager, np.arange(manager.adata.n_obs))]
+    return np.concatenate(parts)
+
+
+def split_cells(
+    expressed: np.ndarray, train_size: float | None, validation_size: float | None, seed: int
+) -> list[np.ndarray]:
     """Ascending rows to train on, to validate with (the rest, and one at least, by default), and of the rest.
+
+    Cells that express nothing, ``bool[N]``, are among the rest.
 
     Raises
     ------
     ArgumentError
-        If a share is not one, or no cell is left to train on.
+        If a share is not one, both are more than all, or no cell is left to train on.
     """
+    train_size = 0.9 if train_size is None else train_size
+    cells, without = np.flatnonzero(expressed), np.flatnonzero(~expressed)
+    n_cells = len(cells)
     for name, share in (("train_size", train_size), ("validation_size", validation_size)):
         if share is not None and not 0 <= share <= 1:
             msg = f"{name} is a share between 0 and 1, not {share!r}."
             raise ArgumentError(msg)
+    if validation_size is not None and train_size + validation_size > 1 + 1e-9:
+        msg = f"train_size={train_size} and validation_size={validation_size} are more than all cells together."
+        raise ArgumentError(msg)
     share = 1 - train_size if validation_size is None else validation_size
     n_validation = max(round(share * n_cells), int(share > 0))
     n_train = n_cells - n_validation
@@ -126,12 +155,13 @@ def split_cells(n_cells: int, train_size: float, validation_size: float | None, 
         n_train = min(n_train, round(train_size * n_cells))
     if n_train < 1:
         msg = (
-            f"Of {n_cells} cells none is left to train on (train_size={train_size}, validation_size="
-            f"{validation_size}): training needs two cells, one of them to hold out."
+            f"Of {n_cells} cells with counts none is left to train on (train_size={train_size:g}): training needs two "
+            "cells, one of them to hold out."
         )
         raise ArgumentError(msg)
-    rows = np.random.default_rng(seed).permutation(n_cells)
-    return [np.sort(part) for part in np.split(rows[::-1], [n_train, n_train + n_validation])]
+    rows = np.random.default_rng(seed).permutation(cells)
+    train, validation, rest = np.split(rows[::-1], [n_train, n_train + n_validation])
+    return [np.sort(part) for part in (train, validation, np.concatenate([rest, without]))]
 
 
 def gene_vectors(

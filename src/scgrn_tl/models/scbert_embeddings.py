@@ -10,7 +10,7 @@ from scvi import REGISTRY_KEYS
 
 from scgrn_tl.core.errors import ArgumentError
 
-from .pooling import GenePool
+from .pooling import GenePool, mean_of_pools
 from .scbert_cells import cell_loader
 from .threads import threads_for
 
@@ -43,6 +43,10 @@ def pooled_embeddings(
     ``float32 (G, D)`` of each label that cells have, or under :data:`ALL_CELLS` of all cells together. NaN where the
     encoder does not know a gene, and everywhere without a cell that expresses anything.
     """
+    if by_label and manager.registry["setup_args"]["labels_key"] is None:
+        msg = "by_label=True needs labels: pass labels_key= to `ScBERTModel.setup_anndata`."
+        raise ArgumentError(msg)
+    indices = None if indices is None else np.asarray(indices)
     if pool not in {"attention", "mean"}:
         msg = f"pool is 'attention' or 'mean', not {pool!r}."
         raise ArgumentError(msg)
@@ -68,6 +72,6 @@ def pooled_embeddings(
         found[ALL_CELLS] = np.full((manager.adata.n_vars, encoder.config.dim), np.nan, dtype=np.float32)
     for label in sorted(pools):
         values = np.full((manager.adata.n_vars, encoder.config.dim), np.nan, dtype=np.float32)
-        values[tokenizer.columns] = np.mean([own.result(np.float64) for own in pools[label].values()], axis=0)
+        values[tokenizer.columns] = mean_of_pools(pools[label].values())
         found[str(names[label]) if by_label else ALL_CELLS] = values
     return found

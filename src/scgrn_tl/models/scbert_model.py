@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.train import TrainRunner
 
+from scgrn_tl._settings import settings
+from scgrn_tl.core.device import resolve_device
 from scgrn_tl.core.errors import ArgumentError
 from scgrn_tl.core.genes import GeneVocabulary, check_unique_genes
 from scgrn_tl.core.random import spawn_seeds
 
 from .coexpression import coexpression_vectors
-from .lightning_manners import best_precision, keyboard_interrupt_as_usual, quiet_lightning
+from .lightning_manners import best_precision, keyboard_interrupt_as_usual, lightning_device, quiet_lightning
 from .masked_expression import ExpressionMasker
 from .scbert import ScBERTConfig
-from .scbert_cells import MaskedCells, gene_vectors, split_cells, tokenizer_of
+from .scbert_cells import MaskedCells, cells_with_counts, gene_vectors, split_cells, tokenizer_of
 from .scbert_embeddings import ALL_CELLS, pooled_embeddings
 from .scbert_module import ScBERTModule
-from .scbert_training import BestEpoch, MaskedTrainingPlan
+from .scbert_training import BestEpoch, MaskedTrainingPlan, as_before_on_failure, check_training
 from .seeding import seeded_rng
 from .skipgram import skipgram_vectors
 from .stored_model import StoredModel
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
 
     from scgrn_tl.core.tokens import Normalize
 
-    from .masked_expression import CellTokenizer
     from .scbert import ScBERT
 
 __all__ = ["GeneInit", "ScBERTModel"]
@@ -102,24 +104,22 @@ class ScBERTModel(StoredModel):
         if gene_init not in GENE_INITS:
             msg = f"gene_init is one of {', '.join(map(repr, GENE_INITS))}, not {gene_init!r}."
             raise ArgumentError(msg)
-        if vocabulary is None and adata is None:
-            msg = "A model without an AnnData needs the encoder's vocabulary."
+        if not 0 <= min_overlap <= 1:
+            msg = f"min_overlap is a share between 0 and 1, not {min_overlap!r}."
             raise ArgumentError(msg)
-        vocabulary = list(map(str, self.adata.var_names if vocabulary is None else vocabulary))
-        check_unique_genes(vocabulary)
+        vocabulary = self._names(vocabulary)
         self.vocabulary = GeneVocabulary(vocabulary)
         self._min_overlap = min_overlap
         config = ScBERTConfig(len(vocabulary), dim, depth, heads, dim_head, ff_mult, n_features)
         self.module = ScBERTModule(config, self.summary_stats.n_batch)
-        self._tokenizers: dict[str, CellTokenizer] = {}
         weights_seed, vectors_seed = spawn_seeds(seed, 2)
         vectors = None
         if self.adata is not None and gene_init != "random":
             make = coexpression_vectors if gene_init == "svd" else skipgram_vectors
-            vectors = gene_vectors(
-                make, self.adata_manager, self._tokenizer(self.adata_manager), len(vocabulary), dim, vectors_seed
-            )
+            tokenizer = tokenizer_of(self.adata_manager, self.vocabulary, min_overlap)
+            vectors = gene_vectors(make, self.adata_manager, tokenizer, len(vocabulary), dim, vectors_seed)
         self.module.encoder.initialize(torch.Generator().manual_seed(weights_seed), vectors)
+        self.module.eval()
         self.best_epoch_ = 0
         self.history_: dict[str, Any] | None = None
         self.init_params_ = self._get_init_params(locals())
@@ -156,8 +156,22 @@ class ScBERTModel(StoredModel):
             Whether values are counts; ``"auto"`` takes whole numbers for counts.
         **kwargs
             See :meth:`scvi.data.AnnDataManager.register_fields`.
+
+        Raises
+        ------
+        ArgumentError
+            If a cell has no batch or label.
+        KeyError
+            If there is no such layer or column.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
+        for name, key in (("batch_key", batch_key), ("labels_key", labels_key)):
+            if key is not None and key in adata.obs and (n_missing := int(adata.obs[key].isna().sum())):
+                msg = (
+                    f"obs[{key!r}] ({name}=) has no value for {n_missing} cells. Leave them out, "
+                    f"`adata = adata[adata.obs[{key!r}].notna()].copy()`, or give them one."
+                )
+                raise ArgumentError(msg)
         manager = AnnDataManager(
             fields=[
                 LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False),
@@ -193,8 +207,7 @@ class ScBERTModel(StoredModel):
         model.module.encoder.load_state_dict(encoder.state_dict())
         return model
 
-    @property
-    def encoder(self) -> ScBERT:
+    def get_encoder(self) -> ScBERT:
         """A copy of the encoder as it is used after training: batches averaged out, in evaluation mode."""
         return self.module.averaged_encoder()
 
@@ -204,14 +217,17 @@ class ScBERTModel(StoredModel):
         *,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
-        train_size: float = 0.9,
+        train_size: float | None = None,
         validation_size: float | None = None,
         batch_size: int = 4,
         max_genes: int = 1024,
         train_blocks: int | None = None,
         lr: float = 3e-3,
         early_stopping: bool = True,
+        early_stopping_monitor: str = "validation_loss",
+        early_stopping_min_delta: float = 0.0,
         early_stopping_patience: int = 3,
+        early_stopping_mode: Literal["min", "max"] = "min",
         mask_fraction: float = 0.15,
         replace_probability: float = 0.9,
         precision: str = "auto",
@@ -223,16 +239,20 @@ class ScBERTModel(StoredModel):
     ) -> None:
         """Train by masked-expression prediction, and keep the epoch with the least validation loss.
 
+        Which one that was stands in ``best_epoch_``, counted from 1 over all trainings of the model. If training fails
+        or is interrupted, the model is as it was before.
+
         Parameters
         ----------
         max_epochs
             Most passes over the cells; ``None`` for as many as see about 1.5 million genes of cells, 2 to 30.
         accelerator, devices
-            As in Lightning.
+            As in Lightning, but one device; ``"auto"`` is ``sg.settings.device``.
         train_size, validation_size
-            Share of the cells trained on, and of those that validate (by default the rest, one cell at least).
+            Share of the cells trained on (0.9 if ``None``), and of those that validate (the rest, one cell at least, if
+            ``None``). Cells that express none of the genes are left out of both.
         batch_size
-            Cells in a minibatch. ``accumulate_grad_batches=`` adds the gradients of several up.
+            Cells in a minibatch. ``accumulate_grad_batches=`` takes a step on the mean of several.
         max_genes
             Most genes in a step's sequence, a random part of them where there are more.
         train_blocks
@@ -240,8 +260,8 @@ class ScBERTModel(StoredModel):
             ``None`` for the whole encoder.
         lr
             Largest learning rate of Adam.
-        early_stopping, early_stopping_patience
-            Whether to stop after so many epochs without a better validation loss.
+        early_stopping, early_stopping_monitor, early_stopping_min_delta, early_stopping_patience, early_stopping_mode
+            Whether to stop after so many epochs without a better value of the measure.
         mask_fraction, replace_probability
             Share of a cell's expressed genes that are to be predicted, and of these that are masked (Yang et al. 2022).
         precision
@@ -254,72 +274,101 @@ class ScBERTModel(StoredModel):
         plan_kwargs
             See :class:`~scgrn_tl.models.scbert_training.MaskedTrainingPlan`.
         datasplitter_kwargs
-            See :class:`scvi.dataloaders.AnnDataLoader`.
+            ``external_indexing`` (rows to train on, to validate with, and of the rest), or what
+            :class:`scvi.dataloaders.AnnDataLoader` takes, such as ``num_workers``.
         **trainer_kwargs
             See :class:`scvi.train.Trainer`: ``logger=``, ``callbacks=``, ``enable_checkpointing=True``, ….
 
         Raises
         ------
         ArgumentError
-            If there are too few cells to hold any out, or training diverges.
+            If an argument cannot be used, there are too few cells to hold any out, or training diverges.
         """
-        from lightning.pytorch.callbacks import EarlyStopping
-
+        check_training(
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            max_genes=max_genes,
+            lr=lr,
+            mask_fraction=mask_fraction,
+            replaced=replace_probability,
+        )
         if self.adata is None:
             msg = "The model has no AnnData to train on. Load it with one: ScBERTModel.load(folder, adata)."
             raise ArgumentError(msg)
-        self.module.train().train_only(train_blocks)
+        self._validate_anndata(self.adata)
         split_seed, masks_seed, order_seed = spawn_seeds(seed, 3)
-        tokenizer = self._tokenizer(self.adata_manager)
-        masker = ExpressionMasker(tokenizer.positions, max_genes, mask_fraction, replace_probability)
-        parts = split_cells(self.adata.n_obs, train_size, validation_size, split_seed)
+        tokenizer = tokenizer_of(self.adata_manager, self.vocabulary, self._min_overlap)
+        masker = ExpressionMasker(tokenizer.positions, int(max_genes), mask_fraction, replace_probability)
+        loader_kwargs = dict(datasplitter_kwargs or {})
+        parts = loader_kwargs.pop("external_indexing", None)
+        if parts is None:
+            expressed = cells_with_counts(self.adata_manager, tokenizer)
+            parts = split_cells(expressed, train_size, validation_size, split_seed)
+        parts = [np.asarray(part, dtype=np.int64) for part in [*parts, [], []][:3]]
         cells = MaskedCells(
             self.adata_manager,
             tokenizer,
             masker,
             parts=parts,
             seed=masks_seed,
-            batch_size=batch_size,
-            **(datasplitter_kwargs or {}),
+            batch_size=int(batch_size),
+            **loader_kwargs,
         )
-        n_genes = min(len(tokenizer.positions), max_genes)
+        if loader_kwargs.get("drop_last") and len(parts[0]) < batch_size:
+            msg = f"{len(parts[0])} cells make no batch of batch_size={batch_size}, and drop_last=True drops others."
+            raise ArgumentError(msg)
+        n_genes = min(len(tokenizer.positions), int(max_genes))
         if max_epochs is None:
             max_epochs = int(np.clip(round(SEEN_GENES / (self.adata.n_obs * n_genes)), *EPOCHS))
-        validates = len(parts[1]) > 0
-        best = BestEpoch(on_epoch)
-        callbacks = [*trainer_kwargs.pop("callbacks", []), best]
-        if early_stopping and validates:
-            callbacks.append(EarlyStopping("validation_loss", patience=early_stopping_patience))
+        best = BestEpoch(max(map(len, (self.history_ or {}).values()), default=0), on_epoch)
+        callbacks = [*(trainer_kwargs.pop("callbacks", None) or []), best]
+        if early_stopping and cells.n_val and not any(isinstance(each, EarlyStopping) for each in callbacks):
+            stopping = EarlyStopping(
+                early_stopping_monitor,
+                min_delta=early_stopping_min_delta,
+                patience=early_stopping_patience,
+                mode=early_stopping_mode,
+                strict=early_stopping_monitor != "validation_loss",
+            )
+            callbacks.append(stopping)
         options = {
             "log_every_n_steps": 1,
             "gradient_clip_val": 1.0,
-            "check_val_every_n_epoch": 1 if validates else None,
-            "enable_progress_bar": on_epoch is None,
+            "benchmark": False,
+            "check_val_every_n_epoch": 1 if cells.n_val else None,
+            "enable_progress_bar": on_epoch is None and settings.progress,
         }
-        with quiet_lightning():
+        where: dict[str, Any] = {"accelerator": accelerator, "devices": devices}
+        if accelerator == "auto":
+            where = lightning_device(resolve_device())
+        with as_before_on_failure(self), quiet_lightning():
+            self.module.train().train_only(train_blocks)
+            self.module.note_batches(self.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)[parts[0]])
             runner = self._train_runner_cls(
                 self,
-                training_plan=self._training_plan_cls(self.module, lr=lr, **(plan_kwargs or {})),
+                training_plan=self._training_plan_cls(self.module, **({"lr": lr} | (plan_kwargs or {}))),
                 data_splitter=cells,
-                max_epochs=max_epochs,
-                accelerator=accelerator,
-                devices=devices,
+                max_epochs=int(max_epochs),
                 callbacks=callbacks,
-                precision=best_precision(accelerator) if precision == "auto" else precision,
-                **(options | trainer_kwargs),
+                precision=best_precision(where["accelerator"]) if precision == "auto" else precision,
+                **(where | options | trainer_kwargs),
             )
+            if runner.trainer.world_size > 1:
+                msg = f"ScBERTModel trains on one device, not on {runner.trainer.world_size}: pass devices=1."
+                raise ArgumentError(msg)
+            # scvi-tools appends to the history of loggers that keep one, and of no other: here all are appended below
+            earlier, self.history_, self.is_trained_ = self.history_, None, False
             with (
-                threads_for(batch_size * n_genes * self.module.encoder.config.dim),
+                threads_for(int(batch_size) * n_genes * self.module.encoder.config.dim),
                 seeded_rng(order_seed, runner.device),
                 keyboard_interrupt_as_usual(),
             ):
                 runner()
-        if validates and not best.epoch:
-            msg = f"Training of the encoder diverged: no epoch had a finite loss (lr={lr:g}). Take a smaller one."
-            raise ArgumentError(msg)
-        self.best_epoch_ = best.epoch or len(best.history.get("train_loss", []))
-        if not self.history_:  # loggers other than scvi-tools' own keep no history in the model
-            self.history_ = best.history_frames()
+            if best.diverged():
+                msg = f"Training of the encoder diverged: no epoch had a finite loss (lr={lr:g}). Take a smaller one."
+                raise ArgumentError(msg)
+            self.history_ = best.history_after(earlier)
+            self.best_epoch_ = best.epoch or max(map(len, self.history_.values()))
 
     def get_gene_embedding(
         self,
@@ -345,7 +394,7 @@ class ScBERTModel(StoredModel):
         pool
             ``"attention"`` or ``"mean"``.
         by_label
-            Also one embedding per label, from the cells that have it.
+            One embedding per label instead, from the cells that have it.
         batch_size
             Cells encoded at a time.
 
@@ -353,14 +402,24 @@ class ScBERTModel(StoredModel):
         -------
         ``float32 (n_vars, D)``, NaN for genes that the vocabulary does not know. With ``by_label`` a dict of label →
         such an array.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no AnnData, no label with ``by_label``, or no such ``pool``.
+        ExpressionError, GeneOverlapError
+            If the AnnData cannot be read, or the vocabulary knows too few of its genes.
         """
         self._check_if_trained(warn=True)
+        if adata is None and self.adata is None:
+            msg = "The model has no AnnData: pass one, get_gene_embedding(adata), or load it with one."
+            raise ArgumentError(msg)
         adata = self._validate_anndata(adata)
         manager = self.get_anndata_manager(adata, required=True)
         embeddings = pooled_embeddings(
-            self.encoder,
+            self.get_encoder(),
             manager,
-            self._tokenizer(manager),
+            tokenizer_of(manager, self.vocabulary, self._min_overlap),
             indices=indices,
             pool=pool,
             by_label=by_label,
@@ -368,8 +427,15 @@ class ScBERTModel(StoredModel):
         )
         return embeddings if by_label else embeddings[ALL_CELLS]
 
-    def _tokenizer(self, manager: AnnDataManager) -> CellTokenizer:
-        """What makes tokens of a registered AnnData; its expression is checked the first time."""
-        if manager.adata_uuid not in self._tokenizers:
-            self._tokenizers[manager.adata_uuid] = tokenizer_of(manager, self.vocabulary, self._min_overlap)
-        return self._tokenizers[manager.adata_uuid]
+    def _names(self, vocabulary: Iterable[str] | None) -> list[str]:
+        """The vocabulary's genes, in their order."""
+        if vocabulary is None and self.adata is None:
+            msg = "A model without an AnnData needs the encoder's vocabulary."
+            raise ArgumentError(msg)
+        if isinstance(vocabulary, (str, set, frozenset)):
+            msg = f"vocabulary is a list of gene names, in the order of the gene vectors; not {vocabulary!r}."
+            raise ArgumentError(msg)
+        genes = self.adata.var_names if vocabulary is None else getattr(vocabulary, "symbols", vocabulary)
+        names = list(map(str, genes))
+        check_unique_genes(names)
+        return names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
@@ -26,8 +27,8 @@ __all__ = ["ScBERTModule"]
 class ScBERTModule(BaseModuleClass):
     """An encoder, and a vector of each batch that training adds to its input.
 
-    The batch vectors start at zero. At encoding their mean stands in for a cell's own, so that no batch is told from
-    another by it.
+    The batch vectors start at zero. At encoding, the mean over the batches that were trained on stands in for a cell's
+    own, so that no batch is told from another by it.
 
     Parameters
     ----------
@@ -42,6 +43,8 @@ class ScBERTModule(BaseModuleClass):
         self.encoder = ScBERT(config)
         vectors = torch.zeros(n_batch, config.dim)
         self.batch_emb = nn.Embedding.from_pretrained(vectors, freeze=False) if n_batch > 1 else None
+        self.trained_batches: Tensor
+        self.register_buffer("trained_batches", torch.zeros(n_batch, dtype=torch.bool))
 
     def _get_inference_input(self, tensors: dict[str, Tensor], **_: object) -> dict[str, Tensor]:
         return {
@@ -95,11 +98,15 @@ class ScBERTModule(BaseModuleClass):
     def averaged_encoder(self) -> ScBERT:
         """A copy of the encoder with the batches' mean vector folded into it, in evaluation mode."""
         encoder = copy.deepcopy(self.encoder)
-        if self.batch_emb is not None:
-            encoder.fold_in(self.batch_emb.weight.mean(dim=0))
+        if self.batch_emb is not None and self.trained_batches.any():
+            encoder.fold_in(self.batch_emb.weight[self.trained_batches].mean(dim=0))
         for parameter in encoder.parameters():
             parameter.requires_grad = True
         return encoder.eval()
+
+    def note_batches(self, codes: np.ndarray) -> None:
+        """Mark the batches ``codes`` as trained on."""
+        self.trained_batches[torch.from_numpy(np.unique(codes).astype(np.int64))] = True
 
     def train_only(self, last_blocks: int | None) -> None:
         """Let only the last blocks and the final norm of the encoder learn, beside the prediction head and the batches.

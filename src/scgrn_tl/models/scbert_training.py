@@ -1,25 +1,30 @@
-"""How scvi-tools trains a :class:`ScBERTModule`: the steps it takes, the epoch it keeps."""
+"""How scvi-tools trains a :class:`ScBERTModule`: the steps it takes, the epoch it keeps, and what holds if it fails."""
 
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback
 from scvi.train import TrainingPlan
 from torch import nn
 
+from scgrn_tl.core.errors import ArgumentError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lightning.pytorch import LightningModule, Trainer
+    from scvi.model.base import BaseModelClass
     from torch import Tensor
 
     from .scbert_module import ScBERTModule
 
-__all__ = ["BestEpoch", "MaskedTrainingPlan"]
+__all__ = ["BestEpoch", "MaskedTrainingPlan", "as_before_on_failure", "check_training"]
 
 
 class MaskedTrainingPlan(TrainingPlan):
@@ -53,7 +58,11 @@ class MaskedTrainingPlan(TrainingPlan):
         eps: float = 1e-8,
         **kwargs: Any,
     ) -> None:
-        super().__init__(module, lr=lr, weight_decay=weight_decay, eps=eps, **kwargs)
+        options = {"lr_scheduler_metric": "validation_loss"} | kwargs
+        super().__init__(module, lr=lr, weight_decay=weight_decay, eps=eps, **options)
+        if self.loss_kwargs:  # where scvi-tools' plan collects what it does not know
+            msg = f"plan_kwargs: there is no {', '.join(map(repr, self.loss_kwargs))}. See MaskedTrainingPlan."
+            raise ArgumentError(msg)
         self._one_cycle = one_cycle
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -68,9 +77,12 @@ class MaskedTrainingPlan(TrainingPlan):
         _, _, output = self.module(batch)
         counts = output.extra_metrics
         n_hidden = float(counts["n_hidden"])
-        measures = {f"{part}_loss": output.loss.detach(), f"{part}_accuracy": counts["n_right"] / max(n_hidden, 1)}
+        if not n_hidden:
+            return output.loss
+        measures = {f"{part}_loss": output.loss.detach(), f"{part}_accuracy": counts["n_right"] / n_hidden}
         if part == "validation":
-            measures["validation_accuracy_usual_bin"] = counts["n_usual"] / max(n_hidden, 1)
+            measures["validation_accuracy_usual_bin"] = counts["n_usual"] / n_hidden
+        # every hidden position counts alike in an epoch's means
         self.log_dict(measures, on_step=False, on_epoch=True, batch_size=int(n_hidden), sync_dist=self.use_sync_dist)
         return output.loss
 
@@ -105,40 +117,39 @@ class BestEpoch(Callback):
     Attributes
     ----------
     epoch
-        That epoch, counted from 1; 0 if none had a finite loss.
+        That epoch, counted from 1 over all trainings of the model; 0 if none had a finite loss.
     history
-        Measure → its value in each epoch.
+        Measure → epoch, counted from 0 → value.
 
     Parameters
     ----------
+    n_before
+        Epochs of earlier trainings.
     on_epoch
         Called after each epoch with the number of epochs there can be, for a progress bar.
-    restore
-        Whether the weights are kept at all; if not, those of the last epoch stay.
     """
 
-    def __init__(self, on_epoch: Callable[[int], object] | None = None, *, restore: bool = True) -> None:
+    def __init__(self, n_before: int = 0, on_epoch: Callable[[int], object] | None = None) -> None:
         self.epoch = 0
-        self.history: dict[str, list[float]] = {}
+        self.history: dict[str, dict[int, float]] = {}
+        self._n_before = n_before
         self._on_epoch = on_epoch
-        self._restore = restore
         self._least = math.inf
         self._weights: dict[str, Tensor] = {}
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look whether this epoch is the best so far."""
-        loss = float(trainer.callback_metrics.get("validation_loss", math.nan))
-        if trainer.sanity_checking or not loss < self._least:
+        if trainer.sanity_checking:
             return
-        self._least, self.epoch = loss, trainer.current_epoch + 1
-        if self._restore:
-            state = self._module(pl_module).state_dict()
-            self._weights = {name: value.detach().clone() for name, value in state.items()}
+        self._note(trainer, validation=True)
+        loss = float(trainer.callback_metrics.get("validation_loss", math.nan))
+        if loss < self._least:
+            self._least, self.epoch = loss, self._n_before + trainer.current_epoch + 1
+            self._weights = copy_of(self._module(pl_module))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the epoch's measures."""
-        for name, value in trainer.callback_metrics.items():
-            self.history.setdefault(name, []).append(float(value))
+        self._note(trainer, validation=False)
         if self._on_epoch is not None:
             self._on_epoch(trainer.max_epochs or 0)
 
@@ -146,6 +157,25 @@ class BestEpoch(Callback):
         """Put the best weights back."""
         if self._weights:
             self._module(pl_module).load_state_dict(self._weights)
+            self._weights = {}
+
+    def diverged(self) -> bool:
+        """Whether a loss was computed, and none that counts was finite."""
+        losses = self.history.get("validation_loss") or self.history.get("train_loss", {})
+        return bool(losses) and not math.isfinite(min(losses.values(), key=lambda loss: (math.isnan(loss), loss)))
+
+    def history_after(self, earlier: dict[str, pd.DataFrame] | None) -> dict[str, pd.DataFrame]:
+        """All measures as scvi-tools keeps them, a frame each with a row per epoch, ``earlier`` trainings first."""
+        frames = dict(earlier or {})
+        for name, values in self.history.items():
+            frame = pd.DataFrame({name: list(values.values())}, index=pd.Index(list(values), name="epoch"))
+            frames[name] = pd.concat([frames[name], frame]) if name in frames else frame
+        return frames
+
+    def _note(self, trainer: Trainer, *, validation: bool) -> None:
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith("validation") == validation:
+                self.history.setdefault(name, {})[self._n_before + trainer.current_epoch] = float(value)
 
     @staticmethod
     def _module(plan: LightningModule) -> nn.Module:
@@ -153,9 +183,44 @@ class BestEpoch(Callback):
         assert isinstance(module, nn.Module)
         return module
 
-    def history_frames(self) -> dict[str, pd.DataFrame]:
-        """The history as scvi-tools keeps it: a data frame per measure, a row per epoch."""
-        return {
-            name: pd.DataFrame({name: values}, index=pd.RangeIndex(len(values), name="epoch"))
-            for name, values in self.history.items()
-        }
+
+def copy_of(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of a module's state."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+@contextmanager
+def as_before_on_failure(model: BaseModelClass) -> Iterator[None]:
+    """Inside the block a model is trained; if that fails or is interrupted, it is as it was before.
+
+    Either way the module is in evaluation mode afterwards, and all of it may learn again.
+    """
+    weights, trained, history = copy_of(model.module), model.is_trained_, model.history_
+    try:
+        yield
+    except BaseException:
+        model.module.load_state_dict(weights)
+        model.is_trained_, model.history_ = trained, history
+        raise
+    finally:
+        model.module.requires_grad_(requires_grad=True).eval()
+
+
+def check_training(
+    *, max_epochs: int | None, batch_size: int, max_genes: int, lr: float, mask_fraction: float, replaced: float
+) -> None:
+    """Raise :class:`ArgumentError` on settings that no training can have."""
+    whole = {"batch_size": batch_size, "max_genes": max_genes} | (
+        {} if max_epochs is None else {"max_epochs": max_epochs}
+    )
+    for name, number in whole.items():
+        if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 1:
+            msg = f"{name} is a whole number of at least 1, not {number!r}."
+            raise ArgumentError(msg)
+    for name, share in {"mask_fraction": mask_fraction, "replace_probability": replaced}.items():
+        if not 0 < share <= 1:
+            msg = f"{name} is a share above 0 and up to 1, not {share!r}."
+            raise ArgumentError(msg)
+    if not lr > 0:
+        msg = f"lr is positive, not {lr!r}."
+        raise ArgumentError(msg)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import pandas as pd
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 
 from scgrn_tl.core.device import resolve_device
 from scgrn_tl.core.errors import ArgumentError, WeightsError, WeightsUnavailableError
 
-from .checkpoint import save_tensors
+from .checkpoint import file_sha256, save_tensors, write_beside
+from .json_values import from_json, to_json
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
     from typing import Self
 
     from anndata import AnnData
@@ -31,13 +31,12 @@ __all__ = ["StoredModel"]
 
 FORMAT = "scgrn_tl.ScBERTModel"
 FORMAT_VERSION = 1
-KIND = "__kind__"
 
 
 class StoredModel(BaseModelClass):
     """A model of scvi-tools that is read without unpickling anything.
 
-    Subclasses have ``module.averaged_encoder``, ``vocabulary`` and the argument ``gene_init`` that costs nothing as
+    Subclasses have ``get_encoder``, ``vocabulary`` and the argument ``gene_init`` that costs nothing as
     ``"random"``.
     """
 
@@ -69,10 +68,15 @@ class StoredModel(BaseModelClass):
         **kwargs
             See :meth:`scvi.model.base.BaseModelClass.save`.
         """
+        if save_anndata and self.adata is None:
+            msg = "save_anndata=True, but the model has no AnnData."
+            raise ArgumentError(msg)
+        attributes = {
+            name: to_json(value, name) for name, value in self._get_user_attributes() if name.endswith("_")
+        }  # before anything is written
         super().save(str(dir_path), prefix=prefix, overwrite=overwrite, save_anndata=save_anndata, **kwargs)
-        attributes = {name: value for name, value in self._get_user_attributes() if name.endswith("_")}
         _write(dir_path, prefix or "", self.module.state_dict(), attributes, list(map(str, self.get_var_names())))
-        self.encoder.save(f"{dir_path}/{prefix or ''}encoder", self.vocabulary)
+        self.get_encoder().save(f"{dir_path}/{prefix or ''}encoder", self.vocabulary)
 
     @classmethod
     def load(
@@ -81,8 +85,8 @@ class StoredModel(BaseModelClass):
         adata: AnnData | Literal[False] | None = None,
         *,
         prefix: str | None = None,
-        device: str | None = None,
-        accelerator: str | None = None,
+        device: str | int | None = None,
+        accelerator: str = "auto",
     ) -> Self:
         """Read what :meth:`save` wrote, without unpickling anything.
 
@@ -95,29 +99,59 @@ class StoredModel(BaseModelClass):
         prefix
             Of the files' names.
         device
-            Torch device; ``None`` for ``sg.settings.device``.
+            Torch device, or the number of a GPU; ``None`` for what ``accelerator`` says.
         accelerator
-            As in scvi-tools, in place of ``device``.
+            As in scvi-tools, ``"cpu"`` or ``"gpu"``; ``"auto"`` for ``sg.settings.device``.
 
         Raises
         ------
         WeightsError, WeightsUnavailableError
             If files are damaged, newer than this version, or not there.
         ArgumentError
-            If the model is of another class, or the AnnData has other genes.
+            If the model is of another class.
+        GeneOverlapError
+            If the encoder knows too few of the AnnData's genes, when it is used.
         """
+        where = _torch_device(device, accelerator)
         saved = _read(dir_path, prefix or "", cls.__name__, adata)
         if saved.adata is not None:
             cls.setup_anndata(saved.adata, source_registry=saved.registry, **saved.registry["setup_args"])
-        model = cls(saved.adata, saved.registry, **(saved.init_params | {"gene_init": "random"}))
+        try:
+            model = cls(saved.adata, saved.registry, **(saved.init_params | {"gene_init": "random"}))
+        except (TypeError, KeyError, AttributeError) as error:
+            msg = f"The model in {dir_path} is damaged: {error!r}."
+            raise WeightsError(msg) from error
         model.init_params_ = saved.attributes.pop("init_params_")
         for name, value in saved.attributes.items():
             setattr(model, name, value)
         saved.load_into(model.module)
-        model.module.to(resolve_device(accelerator if device in {None, "auto"} else device)).eval()
+        model.module.to(where).eval()
         if saved.adata is not None:
             model._validate_anndata(saved.adata)
         return model
+
+    @classmethod
+    def forget(cls, adata: AnnData) -> None:
+        """Let go of an AnnData that was set up, which scvi-tools would keep as long as Python runs."""
+        cls._setup_adata_manager_store.pop(adata.uns.get("_scvi_uuid"), None)
+
+    @staticmethod
+    def load_registry(dir_path: str | os.PathLike[str], prefix: str | None = None) -> dict[str, Any]:
+        """scvi-tools' record of the AnnData that a saved model was set up with, without unpickling anything."""
+        return _read_description(dir_path, prefix or "")[0]["registry_"]  # type: ignore[no-any-return]
+
+    @staticmethod
+    def view_setup_args(dir_path: str | os.PathLike[str], prefix: str | None = None) -> None:
+        """Print what ``setup_anndata`` of a saved model was called with."""
+        AnnDataManager.view_setup_method_args(StoredModel.load_registry(dir_path, prefix))
+
+
+def _torch_device(device: str | int | None, accelerator: str) -> str:
+    if isinstance(device, int):
+        return resolve_device(f"cuda:{device}")
+    if device in {None, "auto"}:
+        return resolve_device({"auto": None, "gpu": "cuda"}.get(accelerator, accelerator))
+    return resolve_device(device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,20 +219,18 @@ def _write(
     """
     from scgrn_tl import __version__
 
-    content = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "scgrn_tl_version": __version__,
-        "var_names": var_names,
-        "attributes": _to_json(dict(attributes)),
-    }
     tensors_file, description = _paths(folder, prefix)
-    beside = tensors_file.with_name(f".{tensors_file.name}.{os.getpid()}")
-    save_tensors(tensors, beside)
-    beside.replace(tensors_file)
-    beside = description.with_name(f".{description.name}.{os.getpid()}")
-    beside.write_text(json.dumps(content), encoding="utf-8")
-    beside.replace(description)
+    with write_beside(tensors_file) as weights, write_beside(description) as text:
+        save_tensors(tensors, weights)
+        content = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "scgrn_tl_version": __version__,
+            "var_names": var_names,
+            "weights_sha256": file_sha256(weights),
+            "attributes": dict(attributes),
+        }
+        text.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _read(
@@ -217,6 +249,37 @@ def _read(
     """
     import anndata
 
+    attributes, expected = _read_description(folder, prefix)
+    registry, arguments = attributes.pop("registry_"), attributes["init_params_"]
+    if registry.get("model_name") != class_name:
+        msg = f"It appears you are loading a model of another class: {registry.get('model_name')!r}."
+        raise ArgumentError(msg)
+    tensors_file, _ = _paths(folder, prefix)
+    if (found := file_sha256(tensors_file)) != expected:
+        msg = f"{tensors_file} has SHA-256 {found}, but {expected} is expected: it is damaged, or of another model."
+        raise WeightsError(msg)
+    try:
+        tensors = load_file(tensors_file)
+    except (ValueError, SafetensorError) as error:
+        msg = f"{tensors_file} is damaged: {error!r}."
+        raise WeightsError(msg) from error
+    stored = Path(folder) / f"{prefix}adata.h5ad"
+    if adata is None and stored.exists():
+        adata = anndata.read_h5ad(stored)
+    elif adata is None:
+        warnings.warn(
+            "No AnnData was saved with the model and none is given: the model is loaded without one.",
+            UserWarning,
+            stacklevel=3,
+        )
+    init_params = {**arguments["non_kwargs"], **arguments["kwargs"]}
+    return _Saved(
+        tensors, attributes, registry, init_params, None if adata is None or adata is False else adata, Path(folder)
+    )
+
+
+def _read_description(folder: str | os.PathLike[str], prefix: str) -> tuple[dict[str, Any], str]:
+    """The attributes of a saved model, the registry among them, and the SHA-256 of its tensors."""
     tensors_file, description = _paths(folder, prefix)
     for path in (description, tensors_file):
         if not path.exists():
@@ -235,67 +298,21 @@ def _read(
                 f"version reads up to {FORMAT_VERSION}. Upgrade scgrn_tl."
             )
             raise WeightsError(msg)
-        attributes = _from_json(content["attributes"])
-        registry, arguments = attributes.pop("registry_"), attributes["init_params_"]
-        tensors = load_file(tensors_file)
+        attributes = from_json(content["attributes"])
+        strange = [name for name in attributes if not name.endswith("_")]
+        _ = attributes["registry_"]["setup_args"], attributes["registry_"]["field_registries"]
+        _ = attributes["init_params_"]["kwargs"], attributes["init_params_"]["non_kwargs"]
+        expected = str(content["weights_sha256"])
     except WeightsError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        msg = f"The model in {folder} is damaged: {error!r}."
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{description} is damaged: {error!r}."
         raise WeightsError(msg) from error
-    if registry.get("model_name") != class_name:
-        msg = f"It appears you are loading a model of another class: {registry.get('model_name')!r}."
-        raise ArgumentError(msg)
-    stored = Path(folder) / f"{prefix}adata.h5ad"
-    if adata is None and stored.exists():
-        adata = anndata.read_h5ad(stored)
-    elif adata is None:
-        warnings.warn(
-            "No AnnData was saved with the model and none is given: the model is loaded without one.",
-            UserWarning,
-            stacklevel=3,
-        )
-    init_params = {**arguments["non_kwargs"], **arguments["kwargs"]}
-    return _Saved(
-        tensors, attributes, registry, init_params, None if adata is None or adata is False else adata, Path(folder)
-    )
+    if strange:
+        msg = f"{description} is damaged: {strange[0]!r} is no attribute that a model keeps."
+        raise WeightsError(msg)
+    return attributes, expected
 
 
 def _paths(folder: str | os.PathLike[str], prefix: str) -> tuple[Path, Path]:
     return Path(folder) / f"{prefix}module.safetensors", Path(folder) / f"{prefix}module.json"
-
-
-def _to_json(value: Any) -> Any:
-    """``value`` in what JSON has, and what it was beside it where JSON has no such thing."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return {KIND: "array", "dtype": str(value.dtype), "values": _to_json(value.tolist())}
-    if isinstance(value, pd.DataFrame):
-        columns = {str(name): _to_json(value[name].tolist()) for name in value.columns}
-        return {KIND: "frame", "index": value.index.tolist(), "index_name": value.index.name, "columns": columns}
-    if isinstance(value, Mapping):
-        if all(isinstance(key, str) and key != KIND for key in value):
-            return {key: _to_json(inner) for key, inner in value.items()}
-        return {KIND: "mapping", "items": [[_to_json(key), _to_json(inner)] for key, inner in value.items()]}
-    if isinstance(value, (list, tuple)):
-        return [_to_json(inner) for inner in value]
-    return str(value)
-
-
-def _from_json(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_from_json(inner) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    kind = value.get(KIND)
-    if kind == "array":
-        return np.array(_from_json(value["values"]), dtype=value["dtype"])
-    if kind == "frame":
-        index = pd.Index(value["index"], name=value["index_name"])
-        return pd.DataFrame({name: _from_json(inner) for name, inner in value["columns"].items()}, index=index)
-    if kind == "mapping":
-        return {_from_json(key): _from_json(inner) for key, inner in value["items"]}
-    return {key: _from_json(inner) for key, inner in value.items()}

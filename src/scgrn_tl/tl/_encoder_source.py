@@ -51,11 +51,11 @@ class EncoderSource:
 
 def check_weights(weights: str | os.PathLike[str]) -> None:
     """Raise unless ``weights`` is ``"panglao"``, ``"fit"`` or a path that exists."""
-    if weights in {"panglao", "fit"}:
-        return
     if not isinstance(weights, (str, os.PathLike)):
         msg = f"weights is 'panglao', 'fit' or a path, not {weights!r}."
         raise ArgumentError(msg)
+    if weights in {"panglao", "fit"}:
+        return
     if not Path(weights).expanduser().exists():
         msg = (
             f"weights={str(weights)!r} is neither 'panglao' (the published scBERT checkpoint), nor 'fit' (an encoder "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -67,7 +68,7 @@ class EncoderTraining:
         _check_whole_numbers(self, "batch_size", "patience", "max_genes")
         if self.max_epochs is not None:
             _check_whole_numbers(self, "max_epochs")
-        if not isinstance(self.max_cells, int) or self.max_cells < 2:
+        if not isinstance(self.max_cells, (int, np.integer)) or self.max_cells < 2:
             msg = f"max_cells is a whole number of at least 2, not {self.max_cells!r}."
             raise ArgumentError(msg)
         if not self.learning_rate > 0:
@@ -84,7 +85,7 @@ class EncoderTraining:
 def _check_whole_numbers(values: EncoderShape | EncoderTraining, *names: str) -> None:
     for name in names:
         value = getattr(values, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
             msg = f"{name} is a whole number of at least 1, not {value!r}."
             raise ArgumentError(msg)
 
@@ -127,5 +128,7 @@ class TrainingCells:
             obs["batch"] = pd.Categorical(self.batches)
         adata = AnnData(self.values, obs=obs, var=pd.DataFrame(index=self.var_names))
         batch_key = None if self.batches is None else "batch"
-        ScBERTModel.setup_anndata(adata, batch_key=batch_key, normalize=self.normalize)
+        with warnings.catch_warnings():  # scvi-tools' word on a small batch names columns that are not the user's
+            warnings.filterwarnings("ignore", message="Category .* has fewer than 3 cells")
+            ScBERTModel.setup_anndata(adata, batch_key=batch_key, normalize=self.normalize)
         return adata

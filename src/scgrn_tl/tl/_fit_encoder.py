@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from ._encoder_training import EncoderShape, TrainingCells
 from ._slots import Slots, run_record, write_slots
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from anndata import AnnData
@@ -151,7 +151,7 @@ def _run_hash(
     from scgrn_tl.models.threads import n_threads
 
     described = {
-        "start": asdict(start) if isinstance(start, EncoderShape) else start.sha256,
+        "start": asdict(start) if isinstance(start, EncoderShape) else [start.sha256, start.vocabulary.sha256],
         "training": asdict(training),
         "seed": seed,
         "versions": [__version__, torch.__version__],
@@ -160,7 +160,7 @@ def _run_hash(
         "normalize": cells.normalize,
         "batches": None if cells.batches is None else cells.batches.tolist(),
     }
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=int).encode())
     for genes in (cells.var_names, names):
         digest.update(GeneVocabulary(genes).sha256.encode())
     for array in (cells.values.data, cells.values.indices, cells.values.indptr):
@@ -182,13 +182,14 @@ def save_encoder(
     model: ScBERT, vocabulary: GeneVocabulary, record: dict[str, Any], folder: str | os.PathLike[str]
 ) -> None:
     """Write weights, vocabulary and record; the record comes last, as the sign that all is there."""
+    from scgrn_tl.models.checkpoint import write_beside
+
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD).unlink(missing_ok=True)
     model.save(folder, vocabulary)
-    beside = folder / f".{RECORD}.{os.getpid()}"
-    beside.write_text(json.dumps(record, indent=1))
-    beside.replace(folder / RECORD)
+    with write_beside(folder / RECORD) as beside:
+        beside.write_text(json.dumps(record, indent=1))
 
 
 def _train(
@@ -209,11 +210,11 @@ def _train(
     weights_seed, training_seed = spawn_seeds(seed, 2)
     adata = cells.register()
     model: ScBERTModel
-    if isinstance(start, EncoderShape):
-        model = ScBERTModel(adata, vocabulary=names, seed=weights_seed, min_overlap=min_overlap, **asdict(start))
-    else:
-        model = ScBERTModel.from_encoder(adata, start.model, start.vocabulary, min_overlap=min_overlap)
     try:
+        if isinstance(start, EncoderShape):
+            model = ScBERTModel(adata, vocabulary=names, seed=weights_seed, min_overlap=min_overlap, **asdict(start))
+        else:
+            model = ScBERTModel.from_encoder(adata, start.model, start.vocabulary, min_overlap=min_overlap)
         with tqdm(desc="Training an encoder", unit="epoch", delay=2, disable=not settings.progress) as bar:
 
             def on_epoch(max_epochs: int) -> None:
@@ -233,9 +234,9 @@ def _train(
                 on_epoch=on_epoch,
             )
         record = _record(model, cells)
-        return model.encoder.to("cpu"), model.vocabulary, record
+        return model.get_encoder().to("cpu"), model.vocabulary, record
     finally:  # scvi-tools keeps every AnnData that was ever set up
-        model.deregister_manager(adata)
+        ScBERTModel.forget(adata)
 
 
 def _record(model: ScBERTModel, cells: TrainingCells) -> dict[str, Any]:
