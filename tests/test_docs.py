@@ -64,6 +64,23 @@ def test_explaining_an_edge():
 
 
 @pytest.mark.slow
+def test_own_encoders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with sg.settings.override(cache_dir=tmp_path / "cache", progress=False):
+        names = run_page("own-encoders.md")
+    assert names["adata"].uns["scbert"]["weights"]["path"] == "my_encoder/encoder"
+    assert names["model"].is_trained
+    assert set(names["by_state"]) == {"state1", "state2", "state3"}
+
+
+@pytest.mark.slow
+def test_joint_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    adata = run_page("joint-training.md")["adata"]
+    np.testing.assert_allclose(adata.varm["tuned"], adata.varm["grn_scbert"], atol=1e-5)
+
+
+@pytest.mark.slow
 def test_batches():
     names = run_page("batches.md")
     adata = names["adata"]
