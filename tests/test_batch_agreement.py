@@ -307,7 +307,7 @@ def test_without_attention_or_with_a_tiny_batch(
     agreement(few, batch_key="donor")
     assert "cells" not in few.uns["batch_agreement"]
     assert "'d' has 1 embedded cells" in caplog.text
-    with pytest.raises(ArgumentError, match="Batch 'd' has 1 embedded cells, and no halves"):
+    with pytest.raises(ArgumentError, match="Batch 'd' has 1 embedded cells, and halves of fewer"):
         agreement(few, batch_key="donor", halves=True)
     del adata.obsm["scbert_attention"]
     agreement(adata, batch_key="donor", halves=True)
@@ -332,7 +332,7 @@ def test_copy_and_mudata(adata: ad.AnnData) -> None:
         ({"batch_key": "lane"}, MissingKeyError, r"obs\['lane'\] \(batch_key=\)"),
         ({"batch_key": "same"}, ArgumentError, "has one batch, 'x'"),
         ({"batch_key": "other"}, MissingKeyError, r"scbert_embed\(adata, groupby='other', key_added='scbert'"),
-        ({"key": "gene2vec"}, MissingKeyError, r"Run `sg.tl.scbert_embed\(adata, key_added='gene2vec'\)`"),
+        ({"key": "gene2vec"}, MissingKeyError, r"groupby='donor', key_added='gene2vec'"),
         ({"n_neighbors": 0}, ArgumentError, "n_neighbors is a whole number of at least 1, not 0"),
         ({"n_neighbors": 21}, ArgumentError, "share 22 embedded genes; n_neighbors=21 takes at least 23"),
         ({"n_top": 1.5}, ArgumentError, "n_top is a whole number"),

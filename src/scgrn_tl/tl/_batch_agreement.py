@@ -148,6 +148,12 @@ def batch_agreement(
     if len(batches.names) < 2:
         msg = f"obs[{batch_key!r}] (batch_key=) has one batch, {batches.names[0]!r}; agreement is between two or more."
         raise ArgumentError(msg)
+    if key not in adata.uns:
+        msg = (
+            f"Did not find the embeddings of the batches. Run `sg.tl.scbert_embed(adata, groupby={batch_key!r}, "
+            f"key_added={key!r}, …)` first."
+        )
+        raise MissingKeyError(msg)
     embedding = read_stored_embedding(adata, key)
     of_batches = _stored_embeddings(adata, batches, key, batch_key)
     n_cells = {name: int((mask & embedding.pooled).sum()) for name, mask in batches.masks().items()}
@@ -184,6 +190,9 @@ def batch_agreement(
     return write_slots(data, slots, modality=modality, copy=copy)
 
 
+MIN_HALF = 5
+"""Least cells of a half."""
+
 # --- embeddings -------------------------------------------------------------------------------------------------------
 
 
@@ -210,9 +219,12 @@ def _draw_halves(batches: CellGroups, pooled: np.ndarray, seed: int) -> list[_Ha
     """Two disjoint parts of every batch, all of the same size."""
     members = {name: np.flatnonzero(mask & pooled) for name, mask in batches.masks().items()}
     size = min(map(len, members.values())) // 2
-    if size < 1:
+    if size < MIN_HALF:
         smallest = min(members, key=lambda name: len(members[name]))
-        msg = f"Batch {smallest!r} has {len(members[smallest])} embedded cells, and no halves: pass halves=False."
+        msg = (
+            f"Batch {smallest!r} has {len(members[smallest])} embedded cells, and halves of fewer than {MIN_HALF} say "
+            "little: pass halves=False, or leave that batch out."
+        )
         raise ArgumentError(msg)
     generator = np.random.default_rng(seed)
     halves = []
