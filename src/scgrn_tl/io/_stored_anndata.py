@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scgrn_tl.core import ArgumentError, ExpressionError, MissingKeyError
+from scgrn_tl.core.names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,7 +33,9 @@ def open_stored(
         An ``.h5ad`` file or a ``.zarr`` folder.
     layer
         Layer with expression.
-    obs, uns
+    obs
+        Columns to read.
+    uns
         What else to read, where it is there.
 
     Raises
@@ -40,7 +43,7 @@ def open_stored(
     ArgumentError
         If there is no such file, or anndata wrote it in a layout that it gave up in 2020.
     ExpressionError, MissingKeyError
-        If there is no expression in it.
+        If there is no expression in it, or no such layer or column.
     """
     from anndata import AnnData
     from anndata.io import read_elem
@@ -54,9 +57,10 @@ def open_stored(
                     "`anndata.read_h5ad(path).write_h5ad(path)`."
                 )
                 raise ArgumentError(msg)
+        _check_columns(group["obs"], obs)
         matrix = _matrix(group, layer)
         index = read_elem(group["obs"][group["obs"].attrs["_index"]])
-        columns = {name: read_elem(group["obs"][name]) for name in obs if name in group["obs"]}
+        columns = {name: read_elem(group["obs"][name]) for name in obs}
         yield AnnData(
             **{"X": matrix} if layer is None else {"layers": {layer: matrix}},
             obs=_frame(columns, index),
@@ -142,6 +146,14 @@ def _matrix(group: Any, layer: str | None) -> Any:
             msg = "X is empty; name the layer that holds expression with `layer=`."
             raise ExpressionError(msg)
     return sparse_dataset(stored) if "indptr" in getattr(stored, "keys", dict)() else stored
+
+
+def _check_columns(frame: Any, names: tuple[str, ...]) -> None:
+    there = list(map(str, frame.attrs.get("column-order", ())))
+    for name in names:
+        if name not in there:
+            msg = f"Did not find obs[{name!r}].{did_you_mean(name, there)} There are: {there}."
+            raise MissingKeyError(msg)
 
 
 def _frame(columns: Mapping[str, Any], index: Any) -> Any:

@@ -117,7 +117,7 @@ def attentive_pool(
     check_unique_genes([str(name) for name in adata.var_names])
     embedding = read_stored_embedding(adata, key)
     groups = None if groupby is None else CellGroups.from_obs(adata, groupby, "groupby")
-    batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key")
+    batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key", most=None)
     source = open_cells(adata, key, embedding, rule, hidden)
     members: dict[str | None, np.ndarray] = {None: embedding.pooled}
     if groups is not None:
@@ -147,6 +147,7 @@ def attentive_pool(
             "key": key,
         },
         groups=[] if groups is None else groups.names,
+        groups_sha256=None if groups is None else groups.sha256(),
         batches=[] if batches is None else batches.names,
         n_cells=len(embedding.cells),
         seed=None,

@@ -333,6 +333,7 @@ def scbert_embed(
             overlap=sequence.overlap,
             weights=source.record() | {"fit_seed": fit_seed},
             groups=[] if groups is None else groups.names,
+            groups_sha256=None if groups is None else groups.sha256(),
             batches=[] if batches is None else batches.names,
             cells={"pooled": len(cells), "empty": int(expression.empty_cells.sum()), "n_vars": adata.n_vars},
             normalized=expression.normalize,
@@ -358,7 +359,7 @@ def _earlier_results(adata: AnnData, key: str) -> set[tuple[str, str]]:
 
 
 def _groups_digest(groups: CellGroups | None) -> str:
-    return "" if groups is None else _digest([*groups.names, groups.codes.tobytes()])
+    return "" if groups is None else groups.sha256()
 
 
 def _digest(values: Iterable[Any]) -> str:
