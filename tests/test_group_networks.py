@@ -12,8 +12,9 @@ from scipy.special import logit
 import scgrn_tl as sg
 from scgrn_tl.core import ArgumentError, MissingKeyError, PriorNetwork
 from scgrn_tl.tl._cell_groups import CellGroups
-from scgrn_tl.tl._group_embeddings import embeddings_of_groups
+from scgrn_tl.tl._group_embeddings import embeddings_of_groups, group_record
 from scgrn_tl.tl._group_networks import check_groups
+from scgrn_tl.tl._slots import run_record
 
 FAST = {"gnn_widths": (16, 8), "gnn_heads": 2, "channel_hidden": 16, "channel_width": 8, "epochs": 5, "use_rep": None}
 SIZES = {"a": 60, "b": 30, "tiny": 5}
@@ -319,8 +320,8 @@ def with_embeddings(adata, *, groupby="type", key="z", hashed=True):
     groups = CellGroups.from_obs(adata, groupby, "groupby")
     for name in (key, *(f"{key}_{name}" for name in groups.names)):
         adata.varm[name] = rng.normal(size=(adata.n_vars, 6)).astype(np.float32)
-    record = {"params": {"groupby": groupby}, "groups": np.array(groups.names, dtype=object)}
-    adata.uns[key] = record | ({"groups_sha256": groups.sha256()} if hashed else {})
+    made_for = group_record(groups) if hashed else {"groups": groups.names}  # the latter as in older files
+    adata.uns[key] = run_record({"groupby": groupby}, **made_for)
     return groups
 
 
@@ -336,6 +337,15 @@ def test_embeddings_of_the_same_groups_are_used(adata, tmp_path, hashed):
     assert chosen(adata) == expected
     adata.write_h5ad(tmp_path / "a.h5ad")
     assert chosen(ad.read_h5ad(tmp_path / "a.h5ad")) == expected
+
+
+def test_embeddings_are_used_of_some_of_the_cells_too(adata):
+    with_embeddings(adata)
+    some = adata[10:].copy()
+    assert chosen(some) == {name: (f"z_{name}",) for name in SIZES}
+    some.obs["type"] = some.obs["type"].cat.rename_categories({"a": "new"})
+    with pytest.warns(UserWarning, match="Labels in obs.*have changed"):
+        chosen(some)
 
 
 def test_embeddings_of_an_older_labelling_are_not_used(adata, prior):

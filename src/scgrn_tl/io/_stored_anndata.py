@@ -20,7 +20,7 @@ __all__ = ["copy_with_results", "open_stored"]
 
 @contextmanager
 def open_stored(
-    path: str | Path, *, layer: str | None = None, obs: tuple[str, ...] = (), uns: tuple[str, ...] = ()
+    path: str | Path, *, layer: str | None = None, obs: Mapping[str, str] | None = None, uns: tuple[str, ...] = ()
 ) -> Iterator[AnnData]:
     """An AnnData whose expression stays in its file, open for as long as the block lasts.
 
@@ -34,7 +34,7 @@ def open_stored(
     layer
         Layer with expression.
     obs
-        Columns to read.
+        Columns to read, by the argument that names each.
     uns
         What else to read, where it is there.
 
@@ -57,10 +57,10 @@ def open_stored(
                     "`anndata.read_h5ad(path).write_h5ad(path)`."
                 )
                 raise ArgumentError(msg)
-        _check_columns(group["obs"], obs)
+        wanted = _checked_columns(group["obs"], obs or {})
         matrix = _matrix(group, layer)
         index = read_elem(group["obs"][group["obs"].attrs["_index"]])
-        columns = {name: read_elem(group["obs"][name]) for name in obs}
+        columns = {name: read_elem(group["obs"][name]) for name in wanted}
         yield AnnData(
             **{"X": matrix} if layer is None else {"layers": {layer: matrix}},
             obs=_frame(columns, index),
@@ -148,12 +148,13 @@ def _matrix(group: Any, layer: str | None) -> Any:
     return sparse_dataset(stored) if "indptr" in getattr(stored, "keys", dict)() else stored
 
 
-def _check_columns(frame: Any, names: tuple[str, ...]) -> None:
+def _checked_columns(frame: Any, columns: Mapping[str, str]) -> list[str]:
     there = list(map(str, frame.attrs.get("column-order", ())))
-    for name in names:
+    for argument, name in columns.items():
         if name not in there:
-            msg = f"Did not find obs[{name!r}].{did_you_mean(name, there)} There are: {there}."
+            msg = f"Did not find obs[{name!r}] ({argument}=).{did_you_mean(name, there)} There are: {there}."
             raise MissingKeyError(msg)
+    return list(dict.fromkeys(columns.values()))
 
 
 def _frame(columns: Mapping[str, Any], index: Any) -> Any:

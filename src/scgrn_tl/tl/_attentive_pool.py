@@ -11,6 +11,7 @@ from scgrn_tl.core import ArgumentError, check_unique_genes
 from ._cell_groups import CellGroups, by_batch
 from ._cell_weighting import CellWeighting
 from ._embedded_cells import open_cells
+from ._group_embeddings import group_record
 from ._slots import Slots, check_key, open_anndata, run_record, write_slots
 from ._stored_embedding import read_stored_embedding
 from ._strata import Stratum, pool_strata
@@ -146,8 +147,7 @@ def attentive_pool(
             "hidden": hidden,
             "key": key,
         },
-        groups=[] if groups is None else groups.names,
-        groups_sha256=None if groups is None else groups.sha256(),
+        **group_record(groups),
         batches=[] if batches is None else batches.names,
         n_cells=len(embedding.cells),
         seed=None,

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from ._cell_groups import CellGroups
 
-__all__ = ["embeddings_of_groups", "why_of_others"]
+__all__ = ["embeddings_of_groups", "group_record", "why_of_others"]
 
 LOGGER = logging.getLogger(__name__)
+
+
+def group_record(groups: CellGroups | None) -> dict[str, Any]:
+    """What ``uns[key]`` keeps of the groups that embeddings were made for."""
+    if groups is None:
+        return {"groups": []}
+    return {"groups": groups.names, "groups_sha256": groups.sha256(), "groups_n_obs": len(groups.codes)}
 
 
 def why_of_others(adata: AnnData, key: str, groups: CellGroups, groupby: str) -> str | None:
     """Why ``varm[f"{key}_{group}"]`` are of other groups than ``groups``, as a sentence; ``None`` if they are not.
 
-    ``uns[key]`` tells by which column they were made, and a hash which cell was in which group then. What has no such
-    record was put there by other means, and is taken for what its name says.
+    ``uns[key]`` tells by which column they were made, and a hash which cell was in which group then (see
+    :func:`group_record`). Where cells were taken out since, the hash says nothing, and groups have to have the names of
+    then. What has no such record was put there by other means, and is taken for what its name says.
     """
     record = adata.uns.get(key)
     if not hasattr(record, "get") or "params" not in record:
@@ -30,10 +38,13 @@ def why_of_others(adata: AnnData, key: str, groups: CellGroups, groupby: str) ->
         return f"varm[{key!r}] was made without groups."
     if str(column) != groupby:
         return f"varm[{key!r}] was made with the groups of obs[{str(column)!r}]."
-    stored = record.get("groups_sha256")
-    if stored is not None and str(stored) != groups.sha256():
-        return f"Cells or their labels in obs[{groupby!r}] have changed since varm[{key!r}] was made."
-    return None
+    if "groups_sha256" not in record:
+        return None
+    if len(groups.codes) == int(record["groups_n_obs"]):
+        is_other = str(record["groups_sha256"]) != groups.sha256()
+    else:
+        is_other = not set(groups.names) <= set(map(str, record["groups"]))
+    return f"Labels in obs[{groupby!r}] have changed since varm[{key!r}] was made." if is_other else None
 
 
 def embeddings_of_groups(
