@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import anndata as ad
 import matplotlib as mpl
 import numpy as np
@@ -111,7 +113,7 @@ def leaders(ax) -> list[np.ndarray]:
 
 def test_a_line_leads_from_a_displaced_name_to_its_edge(adata):
     assert leaders(sg.pl.differential_grn(adata)) == []  # every name stands beside its edge
-    crowd = np.random.default_rng(0).normal(scale=0.03, size=(12, 2)) + [0.5, 0.0]
+    crowd = np.random.default_rng(0).normal(loc=(0.5, 0.0), scale=0.03, size=(12, 2))
     table = pd.DataFrame(np.vstack([crowd, [[-0.5, -0.5]]]), columns=["strength", "strength_reference"])
     table["source"], table["target"] = [f"TF{i}" for i in range(13)], "GENE1"
     table["pvalue"] = table["qvalue"] = 0.01
@@ -152,7 +154,7 @@ def test_long_names_lose_their_middle_and_ticks_do_not_run_together(adata):
     ax.figure.canvas.draw()
     assert ax.figure.bbox.padded(1.0).contains(*ax.yaxis.label.get_window_extent().p1)
     ticks = [tick.label1.get_window_extent() for tick in ax.xaxis.get_major_ticks()]
-    assert not any(one.overlaps(other) for one, other in zip(ticks, ticks[1:], strict=False))
+    assert not any(one.overlaps(other) for one, other in pairwise(ticks))
 
 
 def test_of_a_real_run_also_after_writing(tmp_path):

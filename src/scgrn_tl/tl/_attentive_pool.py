@@ -85,7 +85,8 @@ def attentive_pool(
     ``varm[key_added]`` : ``float32 (G, D)``
         Gene embeddings; NaN where a gene was not embedded. With ``groupby``, also ``varm[f"{key_added}_{group}"]``.
     ``uns[key_added]``
-        ``params``, ``groups``, ``batches``, ``n_cells`` and ``version``.
+        ``params``, ``groups``, ``batches``, ``n_cells`` and ``version``; with ``groupby``, also ``groups_sha256`` and
+        ``groups_n_obs``, as :func:`scbert_embed` keeps them.
 
     Raises
     ------

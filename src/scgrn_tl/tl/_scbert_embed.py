@@ -157,7 +157,8 @@ def scbert_embed(
         Whether the cell was encoded, and so counts in the embeddings.
     ``uns[key_added]``
         ``params``, ``genes`` (the T names), ``overlap``, ``weights`` (with their SHA-256), ``groups``, ``batches``,
-        ``cells``, ``timing``, ``seed`` and ``version``.
+        ``cells``, ``timing``, ``seed`` and ``version``. With ``groupby``, also ``groups_sha256`` and ``groups_n_obs``,
+        by which :func:`fit_grn` knows whether cells still have the labels that they had.
 
     Raises
     ------
@@ -359,7 +360,7 @@ def _earlier_results(adata: AnnData, key: str) -> set[tuple[str, str]]:
 
 
 def _groups_digest(groups: CellGroups | None) -> str:
-    return "" if groups is None else groups.sha256()
+    return "" if groups is None else _digest([*groups.names, groups.codes.tobytes()])
 
 
 def _digest(values: Iterable[Any]) -> str:
