@@ -15,6 +15,7 @@ from mudata import MuData
 import scgrn_tl as sg
 from scgrn_tl.core import ArgumentError, GeneVocabulary, MissingKeyError, WeightsError, WeightsUnavailableError
 from scgrn_tl.models import ScBERT, ScBERTConfig
+from scgrn_tl.tl._cell_groups import CellGroups
 from scgrn_tl.tl._cell_weighting import CellWeighting
 from scgrn_tl.tl._hidden_store import HiddenStore
 
@@ -129,6 +130,7 @@ def test_equals_a_literal_computation(adata: ad.AnnData, folder: Path, rule: dic
         expected = literal_pool(hidden[inside], attention[inside], batches[inside], **rule)
         np.testing.assert_allclose(adata.varm[f"z_{label.replace('/', '_')}"][:N_KNOWN], expected, atol=1e-5)
     assert list(adata.uns["z"]["groups"]) == ["B", "CD4_T", "NK"]
+    assert adata.uns["z"]["groups_sha256"] == CellGroups.from_obs(adata, "type", "groupby").sha256()
     assert list(adata.uns["z"]["batches"]) == ["one", "three", "two"]
 
 

@@ -326,6 +326,19 @@ def test_copy_and_mudata(adata: ad.AnnData) -> None:
     )
 
 
+def test_embeddings_of_other_batches_are_refused(adata: ad.AnnData) -> None:
+    adata.obs["renamed"] = adata.obs["donor"]
+    with pytest.raises(ArgumentError, match=r"with the groups of obs\['donor'\]. Run.*groupby='renamed'"):
+        agreement(adata, batch_key="renamed")
+    labels = adata.obs["donor"].astype(object).to_numpy()
+    adata.obs["donor"] = np.r_[labels[1:], labels[:1]]
+    with pytest.raises(ArgumentError, match=r"have changed since varm\['scbert'\] was made. Run.*groupby='donor'"):
+        agreement(adata, batch_key="donor")
+    del adata.uns["scbert"]["groups_sha256"]  # as older files are
+    agreement(adata, batch_key="donor", n_neighbors=4)
+    assert "batch_agreement" in adata.uns
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

@@ -134,6 +134,8 @@ def test_info(capsys, monkeypatch, tmp_path):
         (["embed", "{}/cells.h5ad", "--out", "{}/o.zarr"], "--out has to end in .h5ad"),
         (["embed", "{}/cells.h5ad", "--out", "{}/o.h5ad", "--layer", "x", "--weights", "fit"], "Did not find layers"),
         (["embed", "{}/cells.h5ad", "--out", "{}/o.h5ad", "--groupby", "x", "--weights", "fit"], "(--groupby)"),
+        (["embed", "{}/cells.h5ad", "--out", "{}/o.h5ad", "--groupby", "stat"], "'state'? There are: ['state']"),
+        (["embed", "{}/cells.h5ad", "--out", "{}/o.h5ad", "--batch-key", "x"], "(--batch-key). There are: ['state']"),
     ],
 )
 def test_an_error_is_one_line_and_status_2(files, capsys, arguments, message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anndata as ad
 import mudata as md
+import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
@@ -289,13 +290,15 @@ def with_networks(simulated):
 
 
 def test_candidates_are_the_likely_edges_of_any_network(with_networks):
-    table = table_of(with_networks.copy()).set_index(["source", "target"])
+    with pytest.warns(UserWarning, match="Only 3 edges.*min_probability="):
+        table = table_of(with_networks.copy()).set_index(["source", "target"])
     assert set(table.index) == {("TF01", "G0001"), ("TF02", "G0001"), ("TF03", "G0002")}
     row = table.loc[("TF02", "G0001")]
     assert row["probability"] == pytest.approx(0.25)
     assert row["probability_reference"] == pytest.approx(0.9)
     assert row["log_odds_difference"] == pytest.approx(np.log(0.25 / 0.75) - np.log(9), rel=1e-5)
-    assert len(table_of(with_networks.copy(), min_probability=0.65)) == 2
+    with pytest.warns(UserWarning, match="Only 2 edges of the stored networks have a probability of at least 0.65"):
+        assert len(table_of(with_networks.copy(), min_probability=0.65)) == 2
 
 
 def test_after_fit_grn_by_group(adata):
@@ -317,35 +320,116 @@ def test_the_rest_is_all_other_cells(adata):
     pd.testing.assert_frame_equal(rest, table_of(adata, groupby="is_b", edges=edges))
 
 
-def test_cells_without_counterpart_are_left_out(adata, caplog):
+def test_cells_without_counterpart_are_left_out(adata):
     edges = adata.uns["edges"]
     first = (adata.obs["condition"] == "condition1").to_numpy()
     adata.obs["batch"] = pd.Categorical(np.where(first & (np.arange(400) < 100), "only1", "both"))
-    table = table_of(adata, strata=["state", "batch"], edges=edges)
-    assert "left out" in caplog.text
+    n_only = int((adata.obs["batch"] == "only1").sum())
+    with pytest.warns(UserWarning, match=f"{n_only} of 400 cells are left out"):
+        table = table_of(adata, strata=["state", "batch"], edges=edges)
+    assert adata.uns["differential_grn"]["report"]["cells_left_out"] == n_only
     kept = adata[adata.obs["batch"] == "both"].copy()
     pd.testing.assert_frame_equal(table, table_of(kept, edges=edges))
 
 
-def test_genes_found_in_too_few_cells_are_not_tested(adata, caplog):
+def test_genes_found_in_too_few_cells_are_not_tested(adata):
     counts = adata.layers["counts"].toarray()
     second = np.flatnonzero(adata.obs["condition"] == "condition2")
     counts[second[9:], adata.var_names.get_loc("TF01")] = 0
     adata.X = sparse.csr_matrix(counts.astype(np.float32))
-    table = table_of(adata, edges=adata.uns["edges"])
+    with pytest.warns(UserWarning, match=f"of {len(adata.uns['edges'])} edges are not tested.*min_cells="):
+        table = table_of(adata, edges=adata.uns["edges"])
     untested = table["source"].eq("TF01") | table["target"].eq("TF01")
     assert untested.any()
     assert table.loc[untested, "pvalue"].isna().all()
     assert table.loc[~untested, "pvalue"].notna().all()
     assert table["pvalue"].notna().to_numpy()[: (~untested).sum()].all()  # they come last
-    assert "not tested" in caplog.text
+    report = adata.uns["differential_grn"]["report"]
+    assert report["edges_of_rare_genes"] == untested.sum()
+    assert report["edges_tested"] == (~untested).sum()
 
 
-def test_the_likeliest_regulators_are_kept(adata, caplog):
+def test_the_likeliest_regulators_are_kept(adata):
     edges = pd.DataFrame({"source": [f"TF{i:02d}" for i in range(1, 6)], "target": "G0009", "weight": range(1, 6)})
-    table = table_of(adata, edges=edges, max_regulators=2)
+    with pytest.warns(UserWarning, match="3 of 5 edges are not tested.*2 likeliest.*max_regulators="):
+        table = table_of(adata, edges=edges, max_regulators=2)
     assert set(table.dropna(subset="pvalue")["source"]) == {"TF05", "TF04"}
-    assert "left out" in caplog.text
+    assert adata.uns["differential_grn"]["report"] == {
+        "edges_given": 5,
+        "edges_tested": 2,
+        "edges_of_unknown_genes": 0,
+        "edges_of_rare_genes": 0,
+        "edges_beyond_max_regulators": 3,
+        "cells_left_out": 0,
+    }
+
+
+def test_warnings_point_at_the_users_line(adata):
+    edges = pd.DataFrame({"source": ["TF01", "TF02", "x"], "target": "G0009"})
+    adata.obs["part"] = np.where(np.arange(400) == np.flatnonzero(adata.obs["condition"] == "condition1")[0], "a", "b")
+    counts = adata.X.toarray()
+    counts[:, adata.var_names.get_loc("TF02")] = 0
+    adata.X = counts
+    with pytest.warns(UserWarning, match="are not tested|left out|not compared") as seen:
+        sg.tl.differential_grn(
+            adata, groupby="condition", strata="part", edges=edges, max_regulators=1, n_permutations=20, n_jobs=1
+        )
+    assert len(seen) == 3
+    assert {each.filename for each in seen} == {__file__}
+
+
+# --- edges that are named ---------------------------------------------------------------------------------------------
+
+PAIRS = [("TF01", "G0001"), ("TF02", "G0001"), ("TF03", "G0002")]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        PAIRS,
+        tuple(map(list, PAIRS)),
+        iter(PAIRS),
+        pd.MultiIndex.from_tuples(PAIRS),
+        pd.DataFrame(PAIRS, columns=["source", "target"]),
+        pd.DataFrame(PAIRS, columns=["TF", "gene"]),
+        nx.DiGraph(PAIRS),
+    ],
+    ids=["list", "tuple of lists", "iterator", "MultiIndex", "table", "other names", "graph"],
+)
+def test_forms_of_edges(adata, form):
+    table = table_of(adata, edges=form)
+    assert set(table[["source", "target"]].itertuples(index=False, name=None)) == set(PAIRS)
+
+
+def test_one_pair_is_an_edge(adata):
+    assert len(table_of(adata, edges=("TF01", "G0001"))) == 1
+
+
+@pytest.mark.parametrize("as_table", [True, False])
+def test_edges_of_unknown_genes_are_counted(adata, as_table):
+    named = [*PAIRS, ("TF01", "nowhere"), ("nobody", "nowhere"), PAIRS[0], ("TF01", "TF01")]
+    edges = pd.DataFrame(named, columns=["source", "target"]) if as_table else named
+    with pytest.warns(UserWarning, match="2 of the . edges of edges= are not compared.*'nowhere', 'nobody'"):
+        table = table_of(adata, edges=edges)
+    report = adata.uns["differential_grn"]["report"]
+    assert (len(table), report["edges_given"], report["edges_of_unknown_genes"]) == (3, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("edges", "error", "message"),
+    [
+        ([("tf01", "g0001")], PriorError, "^edges= cannot be compared. None of the 1 edges.*'tf01'.*only in case"),
+        (pd.DataFrame({"from": ["TF01"], "to": ["G0001"]}), PriorError, "^edges= cannot.*'from', 'to'.*needs one of"),
+        ([("TF01",)], ArgumentError, "pair"),
+        ([], ArgumentError, "edges is pairs"),
+        ({"TF01": "G0001"}, ArgumentError, "edges is pairs"),
+        (7, PriorError, "^edges= cannot be compared"),
+    ],
+)
+def test_edges_that_cannot_be_compared(adata, edges, error, message):
+    with pytest.raises(error, match=message):
+        contrast(adata, edges=edges)
+    assert "differential_grn" not in adata.uns
 
 
 # --- where it writes, and errors --------------------------------------------------------------------------------------
@@ -390,7 +474,9 @@ def test_counts_are_normalised_by_all_genes(adata):
         ({"groupby": "x"}, MissingKeyError, "obs\\['x'\\]"),
         ({"strata": ["state", "x"]}, MissingKeyError, "strata"),
         ({"groupby": "state"}, ArgumentError, "has 3 groups.*Say which"),
-        ({"group": "condition3"}, ArgumentError, "'condition3' is no group"),
+        ({"group": "condition3"}, ArgumentError, "'condition3' is no group.*Did you mean"),
+        ({"groupby": "constant"}, ArgumentError, "one group only, 'all': there is nothing to compare it with. Name"),
+        ({"groupby": "constant", "group": "all"}, ArgumentError, "one group only"),
         ({"group": "condition1", "reference": "condition3"}, ArgumentError, "reference='condition3'"),
         ({"group": "condition1", "reference": "condition1"}, ArgumentError, "nothing to compare"),
         ({"edges": None}, MissingKeyError, "groupby=…"),
@@ -407,6 +493,7 @@ def test_counts_are_normalised_by_all_genes(adata):
     ],
 )
 def test_bad_arguments_leave_everything_as_it_was(adata, changes, error, message):
+    adata.obs["constant"] = "all"
     before = set(adata.uns)
     with pytest.raises(error, match=message):
         contrast(adata, **{"edges": adata.uns["edges"]} | changes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import anndata as ad
 import matplotlib as mpl
 import numpy as np
@@ -103,6 +105,56 @@ def test_names_overlap_neither_each_other_nor_leave_the_axes(adata):
     shrunk = [box.padded(-1.0) for box in boxes]
     assert not any(one.overlaps(other) for i, one in enumerate(shrunk) for other in shrunk[:i])
     assert all(ax.bbox.padded(1.0).contains(*corner) for box in boxes for corner in (box.p0, box.p1))
+
+
+def leaders(ax) -> list[np.ndarray]:
+    return [line.get_xydata() for line in ax.lines if line.get_gid() == "leader"]
+
+
+def test_a_line_leads_from_a_displaced_name_to_its_edge(adata):
+    assert leaders(sg.pl.differential_grn(adata)) == []  # every name stands beside its edge
+    crowd = np.random.default_rng(0).normal(loc=(0.5, 0.0), scale=0.03, size=(12, 2))
+    table = pd.DataFrame(np.vstack([crowd, [[-0.5, -0.5]]]), columns=["strength", "strength_reference"])
+    table["source"], table["target"] = [f"TF{i}" for i in range(13)], "GENE1"
+    table["pvalue"] = table["qvalue"] = 0.01
+    adata.uns["differential_grn"]["table"] = table
+    ax = sg.pl.differential_grn(adata, top_n=13)
+    ax.figure.canvas.draw()
+    lines = leaders(ax)
+    assert 1 <= len(lines) < len(names(ax))
+    edges = table[["strength_reference", "strength"]].to_numpy()
+    boxes = {text.get_text(): text.get_window_extent() for text in ax.texts}
+    for start, end in lines:
+        (at,) = np.flatnonzero((edges == start).all(axis=1))
+        own = boxes[f"TF{at}→GENE1"]
+        assert own.padded(1.0).contains(*ax.transData.transform(end))
+        line = mpl.path.Path(ax.transData.transform([start, end]))
+        assert not [box for box in boxes.values() if box is not own and line.intersects_bbox(box.padded(-1.0))]
+
+
+@pytest.mark.parametrize(
+    ("n_untested", "words"), [(1, "no edge with q < 0.001; 1 not tested"), (0, "no edge with q < 0.001")]
+)
+def test_says_where_nothing_is_significant(adata, n_untested, words):
+    if not n_untested:
+        adata.uns["differential_grn"]["table"].drop(7, inplace=True)
+    assert names(sg.pl.differential_grn(adata, max_qvalue=0.001)) == [words]
+    assert not [name for name in names(sg.pl.differential_grn(adata)) if name.startswith("no edge")]
+
+
+def test_long_names_lose_their_middle_and_ticks_do_not_run_together(adata):
+    group = "CD4-positive, alpha-beta memory T cell, {}"
+    params = adata.uns["differential_grn"]["params"]
+    params |= {"group": group.format("stimulated"), "reference": group.format("resting")}
+    adata.uns["differential_grn"]["table"][["strength", "strength_reference"]] /= 50
+    ax = sg.pl.differential_grn(adata)
+    labels = [ax.get_xlabel(), ax.get_ylabel()]
+    assert labels[0] != labels[1]
+    assert all("…" in label and len(label) <= len("strength in ") + 28 for label in labels)
+    ax.figure.canvas.draw()
+    assert ax.figure.bbox.padded(1.0).contains(*ax.yaxis.label.get_window_extent().p1)
+    ticks = [tick.label1.get_window_extent() for tick in ax.xaxis.get_major_ticks()]
+    assert not any(one.overlaps(other) for one, other in pairwise(ticks))
 
 
 def test_of_a_real_run_also_after_writing(tmp_path):

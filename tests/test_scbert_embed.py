@@ -27,6 +27,7 @@ from scgrn_tl.core import (
     WeightsUnavailableError,
 )
 from scgrn_tl.models import ScBERT, ScBERTConfig, load_scbert
+from scgrn_tl.tl._cell_groups import CellGroups
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,6 +152,9 @@ def test_groups_are_pooled_by_themselves(adata: ad.AnnData, weights: Path) -> No
         np.testing.assert_allclose(adata.varm[slot], in_var_order(adata, genes, pooled), atol=1e-6)
     assert set(adata.varm) == {"scbert", "scbert_mean", "scbert_B", "scbert_CD4_T"}
     assert list(adata.uns["scbert"]["groups"]) == ["B", "CD4_T"]
+    assert adata.uns["scbert"]["groups_sha256"] == CellGroups.from_obs(adata, "type", "groupby").sha256()
+    sg.tl.scbert_embed(adata, weights=weights)
+    assert "groups_sha256" not in adata.uns["scbert"]
 
 
 @pytest.mark.parametrize("pool", ["attention", "mean"])

@@ -40,7 +40,8 @@ def run_embed(arguments: argparse.Namespace) -> None:
                     stack.callback(shutil.rmtree, attention_to, ignore_errors=True)
             else:
                 attention_to = Path(arguments.resume_from, "attention.zarr")
-        columns = tuple(column for column in (arguments.groupby, arguments.batch_key) if column is not None)
+        asked = {"groupby": arguments.groupby, "batch_key": arguments.batch_key}
+        columns = {name: column for name, column in asked.items() if column is not None}
         adata = stack.enter_context(open_stored(source, layer=arguments.layer, obs=columns, uns=("log1p", key)))
         before = _slots(adata, key)
         sg.tl.scbert_embed(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-__all__ = ["MIN_EDGES", "MIN_REGULATORS", "PriorNetwork"]
+__all__ = ["MIN_EDGES", "MIN_REGULATORS", "PriorNetwork", "edge_columns"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -233,16 +233,8 @@ class PriorNetwork:
         if frame.columns.has_duplicates:
             msg = f"The prior has columns of the same name: {sorted(frame.columns[frame.columns.duplicated()])}."
             raise PriorError(msg)
-        columns = {str(column).lower(): column for column in reversed(frame.columns)}
-        source_column = next((columns[name] for name in _SOURCE_NAMES if name in columns), None)
-        target_column = next((columns[name] for name in _TARGET_NAMES if name in columns), None)
-        if source_column is None or target_column is None:
-            msg = (
-                f"The prior has the columns {list(map(str, frame.columns))}; it needs one of source, TF, Gene1 or "
-                "regulator, and one of target, Gene2 or gene. Rename them, for instance "
-                "`prior.rename(columns={'from': 'source', 'to': 'target'})`."
-            )
-            raise PriorError(msg)
+        columns = _by_lower_name(frame)
+        source_column, target_column = edge_columns(frame)
         index = pd.Index(genes)
         named = frame[[source_column, target_column]].notna().all(axis=1).to_numpy()
         source = np.where(named, index.get_indexer(frame[source_column].astype(str)), -1)
@@ -308,6 +300,31 @@ class PriorNetwork:
             f"among the data's genes are needed.{kinds} `sg.datasets.collectri()` has edges of human, mouse and rat."
         )
         raise PriorError(msg)
+
+
+def edge_columns(frame: pd.DataFrame) -> tuple[Any, Any]:
+    """The columns of a table of edges that name regulators and targets.
+
+    Raises
+    ------
+    PriorError
+        If there are none.
+    """
+    columns = _by_lower_name(frame)
+    source = next((columns[name] for name in _SOURCE_NAMES if name in columns), None)
+    target = next((columns[name] for name in _TARGET_NAMES if name in columns), None)
+    if source is None or target is None:
+        msg = (
+            f"The table of edges has the columns {list(map(str, frame.columns))}; it needs one of source, TF, Gene1 or "
+            "regulator, and one of target, Gene2 or gene. Rename them, for instance "
+            "`table.rename(columns={'from': 'source', 'to': 'target'})`."
+        )
+        raise PriorError(msg)
+    return source, target
+
+
+def _by_lower_name(frame: pd.DataFrame) -> dict[str, Any]:
+    return {str(column).lower(): column for column in reversed(frame.columns)}
 
 
 def _read_table(path: Path, adata: AnnData | None) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from scgrn_tl.core import ArgumentError, MissingKeyError, check_unique_genes
+from scgrn_tl.core.names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,7 +107,10 @@ def read_network(adata: AnnData, key: str) -> StoredNetwork:
         If ``var_names`` are not unique.
     """
     if key not in adata.varp:
-        msg = f"Did not find .varp[{key!r}]. Run {_WRITTEN_BY} first. Keys of .varp: {sorted(adata.varp)}."
+        msg = (
+            f"Did not find .varp[{key!r}].{_nearest(adata, key)} Run {_WRITTEN_BY} first. Keys of .varp: "
+            f"{sorted(adata.varp)}."
+        )
         raise MissingKeyError(msg)
     check_unique_genes(tuple(adata.var_names))
     matrix = _as_csr(adata.varp[key], f".varp[{key!r}]")
@@ -122,6 +126,14 @@ def read_network(adata: AnnData, key: str) -> StoredNetwork:
         prior=_stored_prior(adata, key),
         holds_probabilities=_holds_probabilities(adata, key, matrix),
     )
+
+
+def _nearest(adata: AnnData, key: str) -> str:
+    """Which network may be meant, as a sentence; empty where none is near."""
+    clean = str(key).replace("/", "_")
+    if clean in adata.varp:
+        return f" In keys, '/' is '_': there is .varp[{clean!r}]."
+    return did_you_mean(str(key), adata.varp)
 
 
 def _beside(adata: AnnData, key: str, name: str) -> sparse.csr_matrix | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scgrn_tl.core import ArgumentError, ExpressionError, MissingKeyError
+from scgrn_tl.core.names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ __all__ = ["copy_with_results", "open_stored"]
 
 @contextmanager
 def open_stored(
-    path: str | Path, *, layer: str | None = None, obs: tuple[str, ...] = (), uns: tuple[str, ...] = ()
+    path: str | Path, *, layer: str | None = None, obs: Mapping[str, str] | None = None, uns: tuple[str, ...] = ()
 ) -> Iterator[AnnData]:
     """An AnnData whose expression stays in its file, open for as long as the block lasts.
 
@@ -32,7 +33,9 @@ def open_stored(
         An ``.h5ad`` file or a ``.zarr`` folder.
     layer
         Layer with expression.
-    obs, uns
+    obs
+        Columns to read, by the argument that names each.
+    uns
         What else to read, where it is there.
 
     Raises
@@ -40,7 +43,7 @@ def open_stored(
     ArgumentError
         If there is no such file, or anndata wrote it in a layout that it gave up in 2020.
     ExpressionError, MissingKeyError
-        If there is no expression in it.
+        If there is no expression in it, or no such layer or column.
     """
     from anndata import AnnData
     from anndata.io import read_elem
@@ -54,9 +57,10 @@ def open_stored(
                     "`anndata.read_h5ad(path).write_h5ad(path)`."
                 )
                 raise ArgumentError(msg)
+        wanted = _checked_columns(group["obs"], obs or {})
         matrix = _matrix(group, layer)
         index = read_elem(group["obs"][group["obs"].attrs["_index"]])
-        columns = {name: read_elem(group["obs"][name]) for name in obs if name in group["obs"]}
+        columns = {name: read_elem(group["obs"][name]) for name in wanted}
         yield AnnData(
             **{"X": matrix} if layer is None else {"layers": {layer: matrix}},
             obs=_frame(columns, index),
@@ -142,6 +146,15 @@ def _matrix(group: Any, layer: str | None) -> Any:
             msg = "X is empty; name the layer that holds expression with `layer=`."
             raise ExpressionError(msg)
     return sparse_dataset(stored) if "indptr" in getattr(stored, "keys", dict)() else stored
+
+
+def _checked_columns(frame: Any, columns: Mapping[str, str]) -> list[str]:
+    there = list(map(str, frame.attrs.get("column-order", ())))
+    for argument, name in columns.items():
+        if name not in there:
+            msg = f"Did not find obs[{name!r}] ({argument}=).{did_you_mean(name, there)} There are: {there}."
+            raise MissingKeyError(msg)
+    return list(dict.fromkeys(columns.values()))
 
 
 def _frame(columns: Mapping[str, Any], index: Any) -> Any:

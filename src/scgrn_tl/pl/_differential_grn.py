@@ -25,6 +25,14 @@ __all__ = ["differential_grn"]
 # Kind → marker, colour: told apart without colour too.
 _KINDS = {"stronger": ("^", VERMILLION), "weaker": ("v", BLUE), "turned": ("D", PURPLE)}
 
+_LONGEST_NAME = 28
+"""Letters of a group's name on an axis."""
+
+_GAPS = (1.0, 2.5, 5.0, 8.0, 12.0, 17.0, 23.0)
+_LEADER = 3.0
+_RADIUS = 2.5
+"""Points: how far from its edge a name may stand; from the second distance on, a line leads to the edge."""
+
 _TURNED = 1 / 3
 """Signs differ, and the smaller of the two strengths is at least this share of the larger."""
 
@@ -42,7 +50,7 @@ def differential_grn(
 
     An edge as strong in both lies on the dotted diagonal. Significant ones are triangles that point up where the edge
     is stronger in the group than in the reference, whatever its sign, down where it is weaker, and diamonds where
-    activation has become repression or the other way round.
+    activation has become repression or the other way round. Where none is significant, a line of text says so.
 
     Parameters
     ----------
@@ -53,7 +61,8 @@ def differential_grn(
     max_qvalue
         Edges of a q-value below are significant.
     top_n
-        How many of these are named, the most significant first, as far as there is room.
+        How many of these are named, the most significant first, as far as there is room; a thin line leads from a
+        name to its edge where it does not stand beside it.
     ax
         Where to draw; a new figure of one column's width if ``None``.
     modality
@@ -79,16 +88,19 @@ def differential_grn(
         msg = f"top_n is a whole number of at least 0, not {top_n!r}."
         raise ArgumentError(msg)
     record = _read(open_anndata(adata, modality=modality), key)
-    table = record["table"].dropna(subset=["pvalue"]).reset_index(drop=True)
+    stored = record["table"]
+    table = stored.dropna(subset=["pvalue"]).reset_index(drop=True)
     kinds = _kinds(table, max_qvalue)
     if ax is None:
         _, ax = plt.subplots(figsize=(COLUMN, COLUMN + 0.3), layout="constrained")
     quiet(ax)
     _draw_points(ax, table, kinds)
     params = record["params"]
-    ax.set_xlabel(f"strength in {params['reference']}")
-    ax.set_ylabel(f"strength in {params['group']}")
+    ax.set_xlabel(f"strength in {_shortened(params['reference'])}")
+    ax.set_ylabel(f"strength in {_shortened(params['group'])}")
     _add_legend(ax, kinds, max_qvalue)
+    if not (kinds != "").any():
+        _say_nothing_found(ax, max_qvalue, n_untested=len(stored) - len(table))
     _add_names(ax, table, kinds, int(top_n))
     warn_if_cut([ax])
     return ax
@@ -107,6 +119,15 @@ def _read(adata: AnnData, key: str) -> Mapping[str, Any]:
     return record
 
 
+def _shortened(name: object) -> str:
+    """A group's name with its middle left out where it is long: what tells two apart is often at the end."""
+    text = str(name)
+    if len(text) <= _LONGEST_NAME:
+        return text
+    end = _LONGEST_NAME // 3
+    return f"{text[: _LONGEST_NAME - end - 1].rstrip()}…{text[-end:].lstrip()}"
+
+
 def _kinds(table: pd.DataFrame, max_qvalue: float) -> np.ndarray:
     """``object[E]``: of a significant edge, what has become of it; ``""`` for all others."""
     strength, reference = table["strength"].to_numpy(), table["strength_reference"].to_numpy()
@@ -118,6 +139,8 @@ def _kinds(table: pd.DataFrame, max_qvalue: float) -> np.ndarray:
 
 
 def _draw_points(ax: Axes, table: pd.DataFrame, kinds: np.ndarray) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     x, y = table["strength_reference"].to_numpy(), table["strength"].to_numpy()
     reach = 1.08 * max(0.1, float(np.abs(np.concatenate([x, y])).max(initial=0.0)))
     ax.axhline(0, color=GREY, lw=0.4, zorder=0)
@@ -131,6 +154,8 @@ def _draw_points(ax: Axes, table: pd.DataFrame, kinds: np.ndarray) -> None:
             x[here], y[here], s=20, marker=marker, color=color, edgecolors="white", linewidths=0.4, zorder=3, gid=kind
         )
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], symmetric=True))
 
 
 def _add_legend(ax: Axes, kinds: np.ndarray, max_qvalue: float) -> None:
@@ -148,6 +173,14 @@ def _add_legend(ax: Axes, kinds: np.ndarray, max_qvalue: float) -> None:
         for marker, color, size, label in entries
     ]
     legend_below([ax], handles)
+
+
+def _say_nothing_found(ax: Axes, max_qvalue: float, *, n_untested: int) -> None:
+    words = f"no edge with q < {max_qvalue:g}" + (f"; {n_untested:,} not tested" if n_untested else "")
+    # above the axes, where no edge is drawn
+    ax.annotate(
+        words, (0, 1), xycoords="axes fraction", xytext=(0, 2), textcoords="offset points", fontsize=SMALL, color=BLACK
+    )
 
 
 def _add_names(ax: Axes, table: pd.DataFrame, kinds: np.ndarray, top_n: int) -> None:
@@ -185,16 +218,22 @@ def _add_names(ax: Axes, table: pd.DataFrame, kinds: np.ndarray, top_n: int) -> 
     in_the_way = np.flatnonzero(kinds != "")
     centres = place_labels(
         anchors[in_the_way],
-        np.full(len(in_the_way), 2.5),
+        np.full(len(in_the_way), _RADIUS),
         sizes[in_the_way],
         np.zeros(len(in_the_way), dtype=bool),
         order=list(range(len(chosen))),
         segments=axes,
         bounds=(width, height),
+        gaps=_GAPS,
     )
     for place, at in enumerate(chosen):
         if np.isnan(centres[place]).any():
             texts[at].remove()
         else:
-            x, y = ax.transData.inverted().transform(centres[place] / to_points + corner)
-            texts[at].set_position((float(x), float(y)))
+            to_data = ax.transData.inverted()
+            texts[at].set_position(tuple(to_data.transform(centres[place] / to_points + corner).tolist()))
+            half = sizes[at] / 2
+            nearest = np.clip(anchors[at], centres[place] - half, centres[place] + half)
+            if np.hypot(*(nearest - anchors[at])) > _RADIUS + _LEADER:
+                end = to_data.transform(nearest / to_points + corner)
+                ax.plot(*zip(xy[at], end, strict=True), color=GREY, lw=0.5, zorder=2.5, gid="leader")

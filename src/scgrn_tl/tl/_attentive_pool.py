@@ -11,6 +11,7 @@ from scgrn_tl.core import ArgumentError, check_unique_genes
 from ._cell_groups import CellGroups, by_batch
 from ._cell_weighting import CellWeighting
 from ._embedded_cells import open_cells
+from ._group_embeddings import group_record
 from ._slots import Slots, check_key, open_anndata, run_record, write_slots
 from ._stored_embedding import read_stored_embedding
 from ._strata import Stratum, pool_strata
@@ -84,7 +85,8 @@ def attentive_pool(
     ``varm[key_added]`` : ``float32 (G, D)``
         Gene embeddings; NaN where a gene was not embedded. With ``groupby``, also ``varm[f"{key_added}_{group}"]``.
     ``uns[key_added]``
-        ``params``, ``groups``, ``batches``, ``n_cells`` and ``version``.
+        ``params``, ``groups``, ``batches``, ``n_cells`` and ``version``; with ``groupby``, also ``groups_sha256`` and
+        ``groups_n_obs``, as :func:`scbert_embed` keeps them.
 
     Raises
     ------
@@ -117,7 +119,7 @@ def attentive_pool(
     check_unique_genes([str(name) for name in adata.var_names])
     embedding = read_stored_embedding(adata, key)
     groups = None if groupby is None else CellGroups.from_obs(adata, groupby, "groupby")
-    batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key")
+    batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key", most=None)
     source = open_cells(adata, key, embedding, rule, hidden)
     members: dict[str | None, np.ndarray] = {None: embedding.pooled}
     if groups is not None:
@@ -146,7 +148,7 @@ def attentive_pool(
             "hidden": hidden,
             "key": key,
         },
-        groups=[] if groups is None else groups.names,
+        **group_record(groups),
         batches=[] if batches is None else batches.names,
         n_cells=len(embedding.cells),
         seed=None,

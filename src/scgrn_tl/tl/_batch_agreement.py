@@ -25,6 +25,7 @@ from scgrn_tl.core.agreement import (
 from ._cell_groups import CellGroups
 from ._cell_weighting import CellWeighting
 from ._embedded_cells import open_cells
+from ._group_embeddings import why_of_others
 from ._slots import Slots, check_key, open_anndata, run_record, write_slots
 from ._stored_embedding import read_stored_embedding
 from ._strata import Stratum, pool_strata
@@ -122,7 +123,8 @@ def batch_agreement(
     Raises
     ------
     ArgumentError
-        If an argument cannot be used, there are fewer than two batches, or batches share too few genes or pairs.
+        If an argument cannot be used, there are fewer than two batches, batches share too few genes or pairs, or the
+        embeddings were made for another column or for labels that have changed since.
     MissingKeyError
         If :func:`scbert_embed` was not run with ``groupby=batch_key``, or the column is not there.
 
@@ -204,6 +206,12 @@ def _stored_embeddings(adata: AnnData, batches: CellGroups, key: str, batch_key:
             f"`sg.tl.scbert_embed(adata, groupby={batch_key!r}, key_added={key!r}, …)` first."
         )
         raise MissingKeyError(msg)
+    if (why := why_of_others(adata, key, batches, batch_key)) is not None:
+        msg = (
+            f"The embeddings varm[{f'{key}_<batch>'!r}] are not those of the batches in obs[{batch_key!r}] as it is "
+            f"now. {why} Run `sg.tl.scbert_embed(adata, groupby={batch_key!r}, key_added={key!r}, …)` again."
+        )
+        raise ArgumentError(msg)
     return {name: np.asarray(adata.varm[f"{key}_{name}"]) for name in batches.names}
 
 

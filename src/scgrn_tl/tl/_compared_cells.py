@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.names import did_you_mean
 
 from ._cell_groups import CellGroups
 from ._slots import clean_name
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 __all__ = ["ComparedCells", "choose_groups", "compared_cells"]
-
-LOGGER = logging.getLogger(__name__)
 
 REST = "rest"
 FEWEST_OF_STRATUM = 2
@@ -39,11 +38,14 @@ class ComparedCells:
         ``bool[n]``; the others are the reference.
     strata
         ``int64[n]``, each cell's stratum.
+    n_left_out
+        Cells of both groups that are not among these.
     """
 
     cells: np.ndarray
     in_group: np.ndarray
     strata: np.ndarray
+    n_left_out: int
 
     @property
     def centring(self) -> np.ndarray:
@@ -58,21 +60,31 @@ def choose_groups(groups: CellGroups, group: str | None, reference: str | None, 
     Raises
     ------
     ArgumentError
-        If a name is not there, both are the same, or it is not told which of several groups are meant.
+        If there is one group only, a name is not there, both are the same, or it is not told which of several groups
+        are meant.
     """
-    names = groups.names
+    names, labels = groups.names, ", ".join(map(repr, groups.labels))
+    if len(names) == 1:
+        msg = (
+            f"obs[{groupby!r}] (groupby=) has one group only, {labels}: there is nothing to compare it with. Name a "
+            "column that tells at least two groups of cells apart."
+        )
+        raise ArgumentError(msg)
     if group is None and reference is None and len(names) == 2:
         return names[1], names[0]
     if group is None:
         msg = (
-            f"obs[{groupby!r}] (groupby=) has {len(names)} groups: {', '.join(map(repr, names))}. Say which to compare "
-            "with which: `group=`, and `reference=` (another one, or 'rest')."
+            f"obs[{groupby!r}] (groupby=) has {len(names)} groups: {labels}. Say which to compare with which: "
+            "`group=`, and `reference=` (another one, or 'rest')."
         )
         raise ArgumentError(msg)
     chosen, against = clean_name(group), REST if reference is None else clean_name(reference)
-    for argument, name in (("group", chosen), ("reference", against)):
+    for argument, name, given in (("group", chosen, group), ("reference", against, reference)):
         if name not in names and not (argument == "reference" and name == REST):
-            msg = f"{argument}={name!r} is no group of obs[{groupby!r}]; there are {', '.join(map(repr, names))}."
+            msg = (
+                f"{argument}={given!r} is no group of obs[{groupby!r}].{did_you_mean(str(given), groups.labels)} "
+                f"There are {labels}."
+            )
             raise ArgumentError(msg)
     if chosen == against:
         msg = f"group and reference are both {chosen!r}: there is nothing to compare."
@@ -81,9 +93,16 @@ def choose_groups(groups: CellGroups, group: str | None, reference: str | None, 
 
 
 def compared_cells(
-    adata: AnnData, groups: CellGroups, group: str, reference: str, strata: Iterable[str], *, min_cells: int
+    adata: AnnData,
+    groups: CellGroups,
+    group: str,
+    reference: str,
+    strata: Iterable[str],
+    *,
+    min_cells: int,
+    stacklevel: int,
 ) -> ComparedCells:
-    """The cells of both groups, in strata that have cells of both.
+    """The cells of both groups, in strata that have cells of both; warns of cells that are left out.
 
     Raises
     ------
@@ -99,22 +118,30 @@ def compared_cells(
     )
     stratum = np.zeros(adata.n_obs, dtype=np.int64)
     for column in strata:
-        parts = CellGroups.from_obs(adata, column, "strata")
+        parts = CellGroups.from_obs(adata, column, "strata", most=None)
         stratum = np.where((stratum < 0) | (parts.codes < 0), -1, stratum * len(parts.names) + parts.codes)
     usable = (in_group | in_reference) & (stratum >= 0)
     for number in np.unique(stratum[usable]):
         here = usable & (stratum == number)
         if min(np.sum(here & in_group), np.sum(here & in_reference)) < FEWEST_OF_STRATUM:
             usable &= ~here
-    if n_left_out := int(((in_group | in_reference) & ~usable).sum()):
-        LOGGER.warning(
-            "%s cells are left out: their stratum has no cells of the other group, or they have none.",
-            f"{n_left_out:,}",
-        )
+    n_left_out = int(((in_group | in_reference) & ~usable).sum())
+    where = " in strata with cells of both groups" if n_left_out else ""
     sizes = {group: int((usable & in_group).sum()), reference: int((usable & in_reference).sum())}
     if few := [name for name, size in sizes.items() if size < min_cells]:
-        where = " in strata with cells of both groups" if n_left_out else ""
-        msg = f"Group {few[0]!r} has {sizes[few[0]]} cells{where}; at least {min_cells} are needed (min_cells=)."
+        msg = (
+            f"Group {groups.shown(few[0])!r} has {sizes[few[0]]} cells{where}; at least {min_cells} are needed "
+            "(min_cells=)."
+        )
         raise ArgumentError(msg)
+    if n_left_out:
+        n_all = int((in_group | in_reference).sum())
+        warnings.warn(
+            f"{n_left_out:,} of {n_all:,} cells are left out: their stratum has fewer than {FEWEST_OF_STRATUM} cells "
+            "of either group, or they are in none (strata=).",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
     cells = np.flatnonzero(usable)
-    return ComparedCells(cells, in_group[cells], np.unique(stratum[cells], return_inverse=True)[1].astype(np.int64))
+    number = np.unique(stratum[cells], return_inverse=True)[1].astype(np.int64)
+    return ComparedCells(cells, in_group[cells], number, n_left_out)

@@ -2,68 +2,153 @@
 
 from __future__ import annotations
 
-import logging
+import os
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
-from scgrn_tl.core import ArgumentError, MissingKeyError, PriorNetwork
+from scgrn_tl.core import ArgumentError, MissingKeyError, PriorError, PriorNetwork
+from scgrn_tl.core.genes import mismatch_hint
+from scgrn_tl.core.network import edge_columns
 from scgrn_tl.get._slots import read_network
+
+from ._edge_pairs import pairs_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from scipy import sparse
 
-__all__ = ["candidate_edges", "keep_likeliest", "log_odds"]
+__all__ = ["CELLS_PER_REGULATOR", "Candidates", "candidate_edges", "keep_likeliest", "log_odds"]
 
-LOGGER = logging.getLogger(__name__)
+CELLS_PER_REGULATOR = 5
+
+FEW_EDGES = 10
+"""Fewer than these in the networks: the threshold has left hardly anything to compare."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Edges to compare.
+
+    Attributes
+    ----------
+    edges
+        ``source``, ``target`` (``int64``, gene indices), ``probability``, ``probability_reference`` (of the groups' own
+        networks; NaN where there is none) and ``rank`` (the smaller, the likelier).
+    n_unknown
+        Edges that were named but are of genes that the data do not have.
+    """
+
+    edges: pd.DataFrame
+    n_unknown: int
 
 
 def candidate_edges(
-    adata: AnnData, edges: Any, *, key: str, group: str, reference: str, min_probability: float
-) -> pd.DataFrame:
-    """Edges to compare, with their probabilities.
+    adata: AnnData, edges: Any, *, key: str, group: str, reference: str, min_probability: float, stacklevel: int
+) -> Candidates:
+    """Edges to compare, with their probabilities; warns of edges of unknown genes, and where there are hardly any.
 
     Parameters
     ----------
     adata
         With the networks.
     edges
-        Anything that :meth:`scgrn_tl.core.PriorNetwork.from_any` reads; ``None`` for the edges that are likely in
-        ``varp[key]``, or in that of either group.
+        Pairs of names, or anything that :meth:`scgrn_tl.core.PriorNetwork.from_any` reads; ``None`` for the edges that
+        are likely in ``varp[key]``, or in that of either group.
     key, group, reference
         The group's network is ``varp[f"{key}_{group}"]``.
     min_probability
         How likely.
-
-    Returns
-    -------
-    ``source``, ``target`` (``int64``, gene indices), ``probability``, ``probability_reference`` (of the groups' own
-    networks; NaN where there is none) and ``rank`` (the smaller, the likelier).
+    stacklevel
+        Of warnings.
 
     Raises
     ------
     MissingKeyError
         If no network is stored and no edges are given.
     ArgumentError
-        If a network holds scores that are no probabilities, or no edge is likely.
+        If a network holds scores that are no probabilities, no edge is likely, or ``edges`` are no pairs.
     PriorError
-        If ``edges`` cannot be read.
+        If ``edges`` cannot be read, or none is between genes of the data.
     """
     genes = tuple(map(str, adata.var_names))
     own = [_network(adata, f"{key}_{name}") for name in (group, reference)]
     if edges is not None:
-        given = PriorNetwork.from_any(edges, genes, adata=adata, min_edges=1, min_regulators=1)
+        given = _named(adata, edges, genes, stacklevel=stacklevel + 1)
         source, target = given.edge_index
         rank = -given.weight.astype(np.float64)
+        n_unknown = _n_unknown(given)
     else:
         source, target, rank = _likely(adata, own, key=key, min_probability=min_probability)
+        n_unknown = 0
+        if len(source) < FEW_EDGES:
+            warnings.warn(
+                f"Only {len(source)} edges of the stored networks have a probability of at least {min_probability:g} "
+                "and are compared. Lower min_probability=, or name the edges by `edges=`.",
+                UserWarning,
+                stacklevel=stacklevel + 1,
+            )
     columns = {
         name: np.full(len(source), np.nan) if matrix is None else np.asarray(matrix[source, target], float).ravel()
         for name, matrix in zip(("probability", "probability_reference"), own, strict=True)
     }
-    return pd.DataFrame({"source": source, "target": target, **columns, "rank": rank})
+    return Candidates(pd.DataFrame({"source": source, "target": target, **columns, "rank": rank}), n_unknown)
+
+
+def _named(adata: AnnData, edges: Any, genes: tuple[str, ...], *, stacklevel: int) -> PriorNetwork:
+    """The edges that ``edges`` names, as far as they are between genes of the data."""
+    if isinstance(edges, PriorNetwork):
+        edges = edges.to_frame()  # its report is that of other genes
+    if _is_pairs(edges):
+        edges = pd.DataFrame(pairs_of(edges), columns=["source", "target"])
+    names: list[str] = []
+    try:
+        if isinstance(edges, pd.DataFrame):
+            names = _unknown_names(edges, genes)
+        network = PriorNetwork.from_any(edges, genes, adata=adata, min_edges=1, min_regulators=1)
+    except PriorError as error:
+        msg = f"edges= cannot be compared. {error}"
+        raise PriorError(msg) from error
+    if n_unknown := _n_unknown(network):
+        such = f", such as {', '.join(map(repr, names[:3]))}" if names else ""
+        warnings.warn(
+            f"{n_unknown:,} of the {network.report['edges_given']:,} edges of edges= are not compared: they have genes "
+            f"that are not in the data{such}.",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+    return network
+
+
+def _is_pairs(edges: Any) -> bool:
+    """Whether it is none of the forms that a :class:`PriorNetwork` is read from, and could be pairs."""
+    other = isinstance(edges, (str, os.PathLike, pd.DataFrame, np.ndarray)) or sparse.issparse(edges)
+    return isinstance(edges, Iterable) and not other and not hasattr(edges, "edges")
+
+
+def _unknown_names(table: pd.DataFrame, genes: tuple[str, ...]) -> list[str]:
+    """Names in a table of edges that are no genes of the data; raises if every edge has one."""
+    pairs = table[list(edge_columns(table))].dropna().astype(str)
+    is_known = pairs.isin(set(genes))
+    names = list(dict.fromkeys(pairs.to_numpy()[~is_known.to_numpy()]))
+    if len(pairs) and not is_known.all(axis=1).any():
+        msg = (
+            f"None of the {len(pairs):,} edges is between genes of the data: these do not have {names[0]!r}, but "
+            f"{genes[0]!r}. {mismatch_hint(names, genes, what='names of the edges')}"
+        )
+        raise PriorError(msg.rstrip())
+    return names
+
+
+def _n_unknown(network: PriorNetwork) -> int:
+    """Edges left out for a gene that the data do not have; with both genes unknown, an edge still counts once."""
+    report = network.report
+    other = sum(report.get(name, 0) for name in ("unnamed", "self_loops", "duplicates"))
+    return report.get("edges_given", network.n_edges) - other - network.n_edges
 
 
 def _network(adata: AnnData, key: str) -> sparse.csr_matrix | None:
@@ -103,16 +188,16 @@ def _likely(
     return highest.row[kept].astype(np.int64), highest.col[kept].astype(np.int64), -highest.data[kept].astype(float)
 
 
-def keep_likeliest(edges: pd.DataFrame, most: int) -> pd.DataFrame:
+def keep_likeliest(edges: pd.DataFrame, most: int, *, stacklevel: int) -> pd.DataFrame:
     """At most so many regulators of a target, the likeliest; sorted by target, then source."""
     place = edges.sort_values(["target", "rank", "source"]).groupby("target").cumcount()
     kept = edges[place.reindex(edges.index) < most]
     if len(kept) < len(edges):
-        LOGGER.warning(
-            "%s of %s edges are left out: of a target, the %d likeliest regulators are compared.",
-            f"{len(edges) - len(kept):,}",
-            f"{len(edges):,}",
-            most,
+        warnings.warn(
+            f"{len(edges) - len(kept):,} of {len(edges):,} edges are not tested: of a target, the {most} likeliest "
+            f"regulators are compared (max_regulators=, and no more than one for {CELLS_PER_REGULATOR} cells).",
+            UserWarning,
+            stacklevel=stacklevel + 1,
         )
     return kept.sort_values(["target", "source"], ignore_index=True)
 

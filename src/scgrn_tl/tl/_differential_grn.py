@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from scgrn_tl.core.parallel import check_n_jobs
 
 from ._cell_groups import CellGroups
 from ._compared_cells import choose_groups, compared_cells
-from ._compared_edges import candidate_edges, keep_likeliest, log_odds
+from ._compared_edges import CELLS_PER_REGULATOR, candidate_edges, keep_likeliest, log_odds
 from ._slots import Slots, check_key, open_anndata, run_record, write_slots
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ LOGGER = logging.getLogger(__name__)
 
 _RIDGE = 1e-3
 """Of regressors of variance 1: what keeps two regulators that go together from having no coefficients at all."""
-
-_CELLS_PER_REGULATOR = 5
 
 
 def differential_grn(
@@ -82,8 +81,9 @@ def differential_grn(
         Two of its values; ``reference="rest"`` stands for all other cells, and is what ``None`` means beside a
         ``group``. Of a column of two values, neither has to be given: the second is compared with the first.
     edges
-        Which edges to compare: a DataFrame ``source``, ``target``, or anything else that
-        :meth:`scgrn_tl.core.PriorNetwork.from_any` reads. ``None`` for the edges of the stored networks.
+        Which edges to compare: pairs ``(source, target)`` or one such pair, a DataFrame ``source``, ``target``, or
+        anything else that :meth:`scgrn_tl.core.PriorNetwork.from_any` reads. ``None`` for the edges of the stored
+        networks.
     key, min_probability
         These are the edges of at least this probability in ``varp[key]``, ``varp[f"{key}_{group}"]`` or
         ``varp[f"{key}_{reference}"]``, as :func:`fit_grn` with ``groupby`` writes them.
@@ -116,8 +116,8 @@ def differential_grn(
 
     Returns
     -------
-    ``None``, or the copy with ``copy=True``. Sets ``adata.uns[key_added]``, a dict of ``params``, ``version`` and
-    ``table``, a DataFrame with a row per edge, the most significant first:
+    ``None``, or the copy with ``copy=True``. Sets ``adata.uns[key_added]``, a dict of ``params``, ``version``,
+    ``report``, and ``table``, a DataFrame with a row per edge, the most significant first:
 
     ``source``, ``target`` : str
         Regulator and regulated gene.
@@ -135,7 +135,9 @@ def differential_grn(
     ``log_odds_difference`` : float64
         What the networks make of it; not what is tested.
 
-    An edge that was not tested has NaN from ``strength`` to ``qvalue``.
+    An edge that was not tested has NaN from ``strength`` to ``qvalue``. ``report`` counts ``edges_given``,
+    ``edges_tested``, and why the others were not: ``edges_of_unknown_genes`` (these are not in the table),
+    ``edges_of_rare_genes`` (``min_cells``), ``edges_beyond_max_regulators``; and ``cells_left_out`` for their stratum.
 
     Raises
     ------
@@ -148,7 +150,12 @@ def differential_grn(
     MissingKeyError
         If a column, layer or network is not there.
     PriorError
-        If ``edges`` cannot be read.
+        If ``edges`` cannot be read, or none is between genes of the data.
+
+    Warns
+    -----
+    UserWarning
+        If cells are left out, edges are not tested, or the networks have fewer than 10 edges to compare.
 
     Examples
     --------
@@ -164,14 +171,26 @@ def differential_grn(
     check_n_jobs(n_jobs)
     check_unique_genes(tuple(map(str, data.var_names)))
     columns = [] if strata is None else [strata] if isinstance(strata, str) else list(strata)
-    groups = CellGroups.from_obs(data, groupby, "groupby")
+    groups = CellGroups.from_obs(data, groupby, "groupby", most=None)
     group, reference = choose_groups(groups, group, reference, groupby=groupby)
-    cells = compared_cells(data, groups, group, reference, columns, min_cells=min_cells)
-    found = candidate_edges(data, edges, key=key, group=group, reference=reference, min_probability=min_probability)
+    cells = compared_cells(data, groups, group, reference, columns, min_cells=min_cells, stacklevel=2)
+    candidates = candidate_edges(
+        data, edges, key=key, group=group, reference=reference, min_probability=min_probability, stacklevel=2
+    )
+    found = candidates.edges
     genes = np.unique(found[["source", "target"]])
     expression = _expression(data, layer, cells.cells, genes)  # (n, g)
     standard, testable = _standardized(expression, cells, min_cells)
-    table = _tested(found, genes[testable], cells, max_regulators)
+    between = _between(found, genes[testable])
+    table = keep_likeliest(between, _most_regulators(cells, max_regulators), stacklevel=2)
+    report = {
+        "edges_given": len(found) + candidates.n_unknown,
+        "edges_tested": len(table),
+        "edges_of_unknown_genes": candidates.n_unknown,
+        "edges_of_rare_genes": len(found) - len(between),
+        "edges_beyond_max_regulators": len(between) - len(table),
+        "cells_left_out": cells.n_left_out,
+    }
     (seed,) = spawn_seeds(rng, 1)
     marks = permute_within(cells.in_group, cells.strata, n_permutations, np.random.default_rng(seed))
     results = _contrasts(table, genes, standard, marks, cells, n_jobs)
@@ -182,8 +201,8 @@ def differential_grn(
     LOGGER.info("Of %s edges tested, %s differ (q < 0.05).", f"{table['pvalue'].count():,}", f"{n_significant:,}")
     params = {
         "groupby": groupby,
-        "group": group,
-        "reference": reference,
+        "group": groups.shown(group),
+        "reference": groups.shown(reference),
         "n_cells": int(cells.in_group.sum()),
         "n_cells_reference": int((~cells.in_group).sum()),
         "strata": columns or None,
@@ -196,7 +215,7 @@ def differential_grn(
         "n_permutations": n_permutations,
         "rng": rng if isinstance(rng, (int, np.integer)) else None,
     }
-    slots = Slots(uns={key_added: run_record(params, table=table)})
+    slots = Slots(uns={key_added: run_record(params, report=report, table=table)})
     return write_slots(adata, slots, modality=modality, copy=copy)
 
 
@@ -239,22 +258,28 @@ def _standardized(expression: np.ndarray, cells: ComparedCells, min_cells: int) 
     return centred / np.where(testable, centred.std(axis=0), 1.0), testable
 
 
-def _tested(edges: pd.DataFrame, testable: np.ndarray, cells: ComparedCells, max_regulators: int) -> pd.DataFrame:
-    """The edges between testable genes, those of a target side by side."""
+def _between(edges: pd.DataFrame, testable: np.ndarray) -> pd.DataFrame:
+    """The edges between testable genes; warns, in the name of the caller's caller, of others."""
     between = edges[edges["source"].isin(testable) & edges["target"].isin(testable)]
-    if len(between) < len(edges):
-        LOGGER.warning(
-            "%s of %s edges are not tested: a gene is in too few cells of a group (min_cells=), or does not vary.",
-            f"{len(edges) - len(between):,}",
-            f"{len(edges):,}",
-        )
     if not len(between):
         msg = (
             f"None of the {len(edges):,} edges can be tested: their genes are found in too few cells. Lower min_cells."
         )
         raise ArgumentError(msg)
+    if len(between) < len(edges):
+        warnings.warn(
+            f"{len(edges) - len(between):,} of {len(edges):,} edges are not tested: a gene is in too few cells "
+            "of a group (min_cells=), or does not vary.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return between
+
+
+def _most_regulators(cells: ComparedCells, max_regulators: int) -> int:
+    """Of a target, as many as the smaller of both groups has cells for."""
     fewest = min(int(cells.in_group.sum()), int((~cells.in_group).sum()))
-    return keep_likeliest(between, max(1, min(max_regulators, fewest // _CELLS_PER_REGULATOR)))
+    return max(1, min(max_regulators, fewest // CELLS_PER_REGULATOR))
 
 
 def _contrasts(

@@ -12,7 +12,7 @@ import numpy as np
 from scgrn_tl.core import ArgumentError, ExpressionError, check_unique_genes
 
 from ._attention_rows import AttentionStore
-from ._cell_groups import CellGroups
+from ._cell_groups import CellGroups, rename_advice
 from ._encoder_source import check_weights
 from ._hidden_store import HiddenStore
 from ._slots import check_key
@@ -57,9 +57,12 @@ def check_arguments(
     check_unique_genes([str(name) for name in adata.var_names])
     check_listed_genes(adata, genes)
     groups = None if groupby is None else CellGroups.from_obs(adata, groupby, "groupby")
-    batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key")
+    batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key", most=None)
     if groups is not None and "mean" in groups.names:
-        msg = f"A group of obs[{groupby!r}] is called 'mean', the name of the plain average; rename it."
+        msg = (
+            f"A group of obs[{groupby!r}] (groupby=) is called 'mean', the name of the plain average. Rename it: "
+            f"{rename_advice(str(groupby), 'mean')}."
+        )
         raise ArgumentError(msg)
     return groups, batches
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,13 +14,14 @@ from scgrn_tl.get import grn_df
 from scgrn_tl.get._slots import read_network
 
 from ._cell_groups import CellGroups
+from ._edge_pairs import pairs_of
 from ._message_table import message_table
 from ._slots import Slots, check_key, open_anndata, run_record, write_slots
 from ._stored_embedding import read_stored_embedding
 from ._weight_shares import weight_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from anndata import AnnData
     from mudata import MuData
@@ -190,26 +190,6 @@ def explain_edges(
     return write_slots(data, slots, modality=modality, copy=copy)
 
 
-def _pairs_of(edges: Any) -> list[tuple[str, str]]:
-    """``edges`` as pairs of names, each once."""
-    if isinstance(edges, pd.DataFrame):
-        if missing := [name for name in ("source", "target") if name not in edges]:
-            msg = f"edges has no column {missing[0]!r}; there are: {list(edges.columns)}."
-            raise ArgumentError(msg)
-        edges = list(zip(edges["source"], edges["target"], strict=True))
-    if isinstance(edges, tuple) and len(edges) == 2 and all(isinstance(name, str) for name in edges):
-        edges = [edges]
-    given = list(edges) if isinstance(edges, Iterable) and not isinstance(edges, (str, dict)) else []
-    if not given or not all(not isinstance(pair, str) and isinstance(pair, Iterable) for pair in given):
-        msg = f"edges is pairs (source, target) or a DataFrame with these columns, at least one; not {edges!r}."
-        raise ArgumentError(msg)
-    pairs = [tuple(map(str, pair)) for pair in given]
-    if wrong := [pair for pair in pairs if len(pair) != 2]:
-        msg = f"An edge is a pair (source, target), not {wrong[0]!r}."
-        raise ArgumentError(msg)
-    return list(dict.fromkeys(pairs))  # type: ignore[arg-type]
-
-
 def _edge_table(adata: AnnData, edges: Any, key: str, top_n: int) -> pd.DataFrame:
     """Score, its two parts and what the prior says of every edge, in the order asked for."""
     if edges is None:
@@ -218,7 +198,7 @@ def _edge_table(adata: AnnData, edges: Any, key: str, top_n: int) -> pd.DataFram
             msg = f".varp[{key!r}] holds no edge."
             raise ArgumentError(msg)
     else:
-        pairs = pd.DataFrame(_pairs_of(edges), columns=["source", "target"])
+        pairs = pd.DataFrame(pairs_of(edges), columns=["source", "target"])
         sources, targets = pairs["source"].unique(), pairs["target"].unique()
         stored = grn_df(adata, key=key, tfs=sources, targets=targets, min_probability=None)
         table = pairs.merge(stored, how="left", on=["source", "target"])
@@ -282,7 +262,7 @@ def _explain_cells(
     is_known = columns >= 0
     if not is_known.any():
         return f"None of these genes is embedded (uns[{rep!r}]['genes'])."
-    names = [_ALL] if groups is None else [*groups.names, _NO_GROUP]
+    names = [_ALL] if groups is None else [*groups.labels, _NO_GROUP]
     codes = np.zeros(adata.n_obs, dtype=np.int64) if groups is None else groups.codes % len(names)  # −1 is the last
     known = [gene for gene, is_there in zip(genes, is_known, strict=True) if is_there]
     shares = weight_shares(

@@ -25,7 +25,8 @@ from scgrn_tl.core import (
 from scgrn_tl.core.calibration import calibrate
 from scgrn_tl.core.gene_embedding import JoinedEmbedding, check_embeddings, embedding_keys, join_embeddings
 
-from ._group_networks import FittedNetwork, add_group_networks, check_groups, stale_groups
+from ._group_embeddings import embeddings_of_groups
+from ._group_networks import FittedNetwork, add_group_networks, check_groups, stale_groups, warn_of_small_groups
 from ._joint_embedding import JointEmbedding, check_joint, earlier_joint_slots
 from ._network_slots import check_max_edges, network_slots
 from ._slots import check_key, open_anndata, run_record, write_slots
@@ -105,7 +106,8 @@ def fit_grn(
     groupby
         Column of ``obs``. Each of its groups of cells gets a network too: the same method, prior, split and seed on the
         group's expression, and on its embedding ``varm[f"{use_rep}_{group}"]`` where there is one
-        (:func:`scbert_embed` with ``groupby``). A group of fewer than 10 cells gets the network of all cells.
+        (:func:`scbert_embed` with ``groupby``, and the same labels since). A group of fewer than 10 cells gets the
+        network of all cells.
     group_pooling
         How many cells the network of all cells counts for: of a group of n cells, log-odds are w·own + (1 − w)·global
         with w = n/(n + ``group_pooling``). 0 leaves groups to themselves, ``float("inf")`` gives all the global one.
@@ -165,8 +167,8 @@ def fit_grn(
         tells; never those of a test part), ``prior_report`` (what was dropped from the prior), ``prior_sha256``,
         ``seconds``. With ``joint=True`` also ``joint`` (``n_cells``, ``n_cells_sampled``, ``weights_sha256`` of the
         encoder as it was, ``shift``: how far the embedding moved, over its spread). With ``groupby``, ``groups`` (their
-        names) and ``group_fits`` (DataFrame: ``group``, ``n_cells``, ``own_weight`` (w), ``auroc`` and ``auprc`` on the
-        validation pairs).
+        names) and ``group_fits`` (DataFrame: ``group``, as it stands in keys, ``label``, as in ``obs``, ``n_cells``,
+        ``own_weight`` (w), ``use_rep``, ``auroc`` and ``auprc`` on the validation pairs).
 
     With ``groupby``, the same fields for every group, under ``f"{key_added}_{group}"``, but for ``std``; probabilities
     by the calibration of all cells, so that they compare between groups.
@@ -189,6 +191,12 @@ def fit_grn(
         If the embedding is missing and scBERT's weights cannot be had, or with ``joint=True`` those of its encoder.
     WeightsError
         With ``joint=True``, if the encoder's weights are not those that made the embedding.
+
+    Warns
+    -----
+    UserWarning
+        If a group has too few cells for a network of its own, or the embeddings under the groups' names are those of
+        another column or of labels that have changed since; the groups then take the embedding of all cells.
 
     Examples
     --------
@@ -244,6 +252,11 @@ def fit_grn(
         if joint:
             training = JointEmbedding.open(data, reps[0], embedding.values, seed=cells_seed, device=where)
             task = replace(task, cells=training.sample())
+    group_reps = {}
+    if groups is not None and groupby is not None:
+        warn_of_small_groups(groups, groupby, stacklevel=2)
+        if embedding is not None:
+            group_reps = embeddings_of_groups(data, groups, groupby, reps, stacklevel=2)
     known = network.restrict_to(np.concatenate([split.train.positives, split.validation.positives]))
     scores = entry.run(task, n_models=n_models, **params)
     if training is not None:
@@ -298,7 +311,7 @@ def fit_grn(
     )
     if groups is not None:
         fitted = FittedNetwork(task, scores, calibration, partial(entry.run, n_models=n_models, **params), metrics)
-        add_group_networks(slots, data, groups, fitted, key=key_added, reps=reps)
+        add_group_networks(slots, data, groups, fitted, key=key_added, reps=group_reps)
         slots.uns[key_added]["seconds"] = time.perf_counter() - started
     write_slots(adata, slots, modality=modality)
     return adata if copy else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,19 +13,19 @@ import pandas as pd
 from scgrn_tl.core import ArgumentError, read_embedding
 from scgrn_tl.core.gene_embedding import join_embeddings
 
-from ._cell_groups import CellGroups
+from ._cell_groups import CellGroups, rename_advice
 from ._network_slots import network_slots
 from ._slots import Slots, run_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from anndata import AnnData
 
     from scgrn_tl.core import GRNScores, GRNTask
     from scgrn_tl.core.calibration import PlattScaling
 
-__all__ = ["FittedNetwork", "add_group_networks", "check_groups", "stale_groups"]
+__all__ = ["FittedNetwork", "add_group_networks", "check_groups", "stale_groups", "warn_of_small_groups"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -79,11 +80,23 @@ def check_groups(adata: AnnData, groupby: str | None, pooling: float, *, key: st
     if strange := sorted(taken.intersection(groups.names)):
         msg = (
             f"A group of obs[{groupby!r}] (groupby=) is called {strange[0]!r}, and its network would go where another "
-            f"result is kept, such as {f'{key}_{strange[0]}'!r}. Rename it, for instance by "
-            f"`adata.obs[{groupby!r}].cat.rename_categories({{{strange[0]!r}: {f'{strange[0]} cells'!r}}})`."
+            f"result is kept, such as {f'{key}_{strange[0]}'!r}. Rename it: "
+            f"{rename_advice(groupby, groups.shown(strange[0]))}."
         )
         raise ArgumentError(msg)
     return groups
+
+
+def warn_of_small_groups(groups: CellGroups, groupby: str, *, stacklevel: int) -> None:
+    """Say which groups have too few cells for a network of their own."""
+    sizes = zip(groups.labels, np.bincount(groups.codes[groups.codes >= 0]).tolist(), strict=True)
+    if small := [f"{label!r} ({size})" for label, size in sizes if size < MIN_CELLS]:
+        warnings.warn(
+            f"{len(small)} of the {len(groups.names)} groups of obs[{groupby!r}] have fewer than {MIN_CELLS} cells and "
+            f"get the network of all cells: {', '.join(small[:5])}{', …' if len(small) > 5 else ''}.",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def stale_groups(adata: AnnData, key: str) -> set[tuple[str, str]]:
@@ -99,7 +112,13 @@ def stale_groups(adata: AnnData, key: str) -> set[tuple[str, str]]:
 
 
 def add_group_networks(
-    slots: Slots, adata: AnnData, groups: CellGroups, fitted: FittedNetwork, *, key: str, reps: tuple[str, ...]
+    slots: Slots,
+    adata: AnnData,
+    groups: CellGroups,
+    fitted: FittedNetwork,
+    *,
+    key: str,
+    reps: Mapping[str, tuple[str, ...]],
 ) -> None:
     """Fit a network to each group's cells, pool it with that of all cells, and add it to ``slots``.
 
@@ -118,16 +137,18 @@ def add_group_networks(
     key
         Of the network of all cells.
     reps
-        Keys of the gene embedding, if the method reads one.
+        Group name → keys of its gene embeddings, if the method reads any.
     """
     record = slots.uns[key]
     params = record["params"]
     rows = []
     for name, members in groups.masks().items():
         n_cells = int(members.sum())
-        LOGGER.info("Network of %r, %s cells.", name, f"{n_cells:,}")
-        task, rep = _group_task(adata, fitted.task, members, reps, name)
-        own, weight = _own_fit(fitted, task, n_cells, params["group_pooling"], name)
+        label = groups.shown(name)
+        LOGGER.info("Network of %r, %s cells.", label, f"{n_cells:,}")
+        own_reps = reps.get(name, ())
+        task = _group_task(adata, fitted.task, members, own_reps)
+        own, weight = _own_fit(fitted, task, n_cells, params["group_pooling"])
         pooled = _pool(own, fitted.scores, weight)
         metrics = fitted.metrics(pooled)
         scaling = fitted.calibration
@@ -140,7 +161,13 @@ def add_group_networks(
             slope=scaling.slope,
         )
         added.uns[f"{key}_{name}"] = run_record(
-            {**params, "group": name, "n_cells": n_cells, "own_weight": weight, "use_rep": rep},
+            {
+                **params,
+                "group": name,
+                "n_cells": n_cells,
+                "own_weight": weight,
+                "use_rep": own_reps[0] if len(own_reps) == 1 else own_reps or None,
+            },
             **{entry: record[entry] for entry in _SHARED if entry in record},
             metrics=metrics,
             history=dict(own.history),
@@ -148,35 +175,24 @@ def add_group_networks(
         for slot, entry, value in added.items():
             getattr(slots, slot)[entry] = value
         slots.dropped |= added.dropped
-        rows.append({"group": name, "n_cells": n_cells, "own_weight": weight} | _validation(metrics))
+        row = {"group": name, "label": label, "n_cells": n_cells, "own_weight": weight, "use_rep": ", ".join(own_reps)}
+        rows.append(row | _validation(metrics))
     record["groups"] = np.array(groups.names, dtype=object)
     record["group_fits"] = pd.DataFrame(rows)
 
 
-def _group_task(
-    adata: AnnData, task: GRNTask, members: np.ndarray, reps: tuple[str, ...], name: str
-) -> tuple[GRNTask, str | tuple[str, ...] | None]:
-    """The task with the group's cells, and its embeddings where there are such; and the keys of these."""
+def _group_task(adata: AnnData, task: GRNTask, members: np.ndarray, reps: tuple[str, ...]) -> GRNTask:
+    """The task with the group's cells and embeddings."""
     task = replace(task, expression=task.expression[:, np.flatnonzero(members)])
-    if not reps or task.embedding is None:
-        return task, None
-    keys = []
-    for rep in reps:
-        own = f"{rep}_{name}"
-        if own not in adata.varm:
-            LOGGER.info("Did not find .varm[%r]: group %r takes .varm[%r], of all cells.", own, name, rep)
-        keys.append(own if own in adata.varm else rep)
-    joined = join_embeddings([read_embedding(adata, key) for key in keys])
-    task = replace(task, embedding=joined.values, embedding_widths=joined.widths)
-    return task, keys[0] if len(keys) == 1 else tuple(keys)
+    if not reps:
+        return task
+    joined = join_embeddings([read_embedding(adata, key) for key in reps])
+    return replace(task, embedding=joined.values, embedding_widths=joined.widths)
 
 
-def _own_fit(fitted: FittedNetwork, task: GRNTask, n_cells: int, pooling: float, name: str) -> tuple[GRNScores, float]:
+def _own_fit(fitted: FittedNetwork, task: GRNTask, n_cells: int, pooling: float) -> tuple[GRNScores, float]:
     """Scores of the group's own cells, and their weight against those of all cells."""
     if n_cells < MIN_CELLS:
-        LOGGER.warning(
-            "Group %r has %d cells, fewer than %d: it gets the network of all cells.", name, n_cells, MIN_CELLS
-        )
         return fitted.scores, 0.0
     weight = n_cells / (n_cells + float(pooling))
     return (fitted.run(task), weight) if weight > 0 else (fitted.scores, 0.0)

@@ -19,6 +19,7 @@ from ._encode_cells import CellEncoder, default_batch_size, resolve_dtype
 from ._encode_run import encode_cells
 from ._encoder_source import load_encoder
 from ._gene_pools import GenePools
+from ._group_embeddings import group_record
 from ._hidden_store import HiddenStore
 from ._resume_folder import ResumeFolder
 from ._slots import Slots, open_anndata, run_record, write_slots
@@ -156,7 +157,8 @@ def scbert_embed(
         Whether the cell was encoded, and so counts in the embeddings.
     ``uns[key_added]``
         ``params``, ``genes`` (the T names), ``overlap``, ``weights`` (with their SHA-256), ``groups``, ``batches``,
-        ``cells``, ``timing``, ``seed`` and ``version``.
+        ``cells``, ``timing``, ``seed`` and ``version``. With ``groupby``, also ``groups_sha256`` and ``groups_n_obs``,
+        by which :func:`fit_grn` knows whether cells still have the labels that they had.
 
     Raises
     ------
@@ -332,7 +334,7 @@ def scbert_embed(
             genes=sequence.names,
             overlap=sequence.overlap,
             weights=source.record() | {"fit_seed": fit_seed},
-            groups=[] if groups is None else groups.names,
+            **group_record(groups),
             batches=[] if batches is None else batches.names,
             cells={"pooled": len(cells), "empty": int(expression.empty_cells.sum()), "n_vars": adata.n_vars},
             normalized=expression.normalize,

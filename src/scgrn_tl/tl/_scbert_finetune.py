@@ -150,7 +150,7 @@ def scbert_finetune(
         check_encoder_folder(weights_dir)
     device = resolve_device(device)
     check_unique_genes([str(name) for name in adata.var_names])
-    batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key")
+    batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key", most=None)
     _, seed = spawn_seeds(rng, 2)
     expression = Expression.from_anndata(adata, layer, normalize)
     source = load_encoder(weights, expression, adata.var_names, seed=seed, device=device)

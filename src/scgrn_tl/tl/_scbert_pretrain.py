@@ -154,7 +154,7 @@ def scbert_pretrain(
     vocabulary = None if genes is None else _vocabulary(genes)
     device = resolve_device(device)
     check_unique_genes([str(name) for name in adata.var_names])
-    batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key")
+    batches = None if batch_key is None else CellGroups.from_obs(adata, batch_key, "batch_key", most=None)
     # the seed that `scbert_embed(weights="fit")` takes from the same rng, so that both share a folder in the cache
     _, seed = spawn_seeds(rng, 2)
     expression = Expression.from_anndata(adata, layer, normalize)
