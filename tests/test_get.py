@@ -81,7 +81,7 @@ def test_sign_and_weight_come_from_the_prior_then_from_the_stored_sign():
 
 def test_optional_slots():
     adata = network()
-    del adata.varp["grn_specificity"], adata.uns["grn"]
+    del adata.varp["grn_specificity"], adata.uns["grn"]["prior"]
     frame = sg.get.grn_df(adata)
     assert frame["specificity"].isna().all()
     assert not frame["in_prior"].any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,7 +105,10 @@ def edge_explanation(
 def _read(adata: AnnData, key: str, source: str, target: str) -> tuple[Mapping[str, Any], pd.Series]:
     record = adata.uns.get(key)
     if not hasattr(record, "get") or "edges" not in record:
-        msg = f"Did not find an explanation in .uns[{key!r}]. Run `sg.tl.explain_edges(adata, [(…, …)])` first."
+        explained = [str(name) for name, value in adata.uns.items() if hasattr(value, "get") and "absent" in value]
+        close = get_close_matches(key, explained, 1, 0.0)
+        meant = f" Did you mean key={close[0]!r}?" if close else ""
+        msg = f"Did not find an explanation in .uns[{key!r}]. Run `sg.tl.explain_edges(adata, [(…, …)])` first.{meant}"
         raise MissingKeyError(msg)
     edges = record["edges"]
     found = edges[(edges["source"].astype(str) == source) & (edges["target"].astype(str) == target)]

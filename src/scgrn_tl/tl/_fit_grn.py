@@ -25,6 +25,7 @@ from scgrn_tl.core import (
 from scgrn_tl.core.calibration import calibrate
 from scgrn_tl.core.gene_embedding import JoinedEmbedding, check_embeddings, embedding_keys, join_embeddings
 
+from ._fitted_embedding import data_record
 from ._group_networks import FittedNetwork, add_group_networks, check_groups, stale_groups
 from ._joint_embedding import JointEmbedding, check_joint, earlier_joint_slots
 from ._network_slots import check_max_edges, network_slots
@@ -163,8 +164,9 @@ def fit_grn(
         ``best_epoch`` (the epoch used, where the method chooses one; of an ensemble one for each model), ``prior``
         (DataFrame: the edges trained on, which are those that carry messages, and validated on, as ``trained_on``
         tells; never those of a test part), ``prior_report`` (what was dropped from the prior), ``prior_sha256``,
-        ``seconds``. With ``joint=True`` also ``joint`` (``n_cells``, ``n_cells_sampled``, ``weights_sha256`` of the
-        encoder as it was, ``shift``: how far the embedding moved, over its spread). With ``groupby``, ``groups`` (their
+        ``data`` (``n_cells``, ``n_genes``, ``embedding_sha256`` of each of ``use_rep``), ``seconds``. With
+        ``joint=True`` also ``joint`` (``n_cells``, ``n_cells_sampled``, ``weights_sha256`` of the encoder as it was,
+        ``shift``: how far the embedding moved, over its spread). With ``groupby``, ``groups`` (their
         names) and ``group_fits`` (DataFrame: ``group``, ``n_cells``, ``own_weight`` (w), ``auroc`` and ``auprc`` on the
         validation pairs).
 
@@ -294,6 +296,7 @@ def fit_grn(
         prior=known.to_frame().assign(trained_on=known.among(split.train.positives)),
         prior_report=dict(network.report),
         prior_sha256=known.sha256(),
+        data=data_record(data, reps if embedding is not None else ()),
         seconds=time.perf_counter() - started,
     )
     if groups is not None:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from scgrn_tl.core import ArgumentError, read_embedding
-from scgrn_tl.core.gene_embedding import join_embeddings
+from scgrn_tl.core.gene_embedding import embedding_keys, join_embeddings
 
 from ._cell_groups import CellGroups
+from ._fitted_embedding import data_record
 from ._network_slots import network_slots
 from ._slots import Slots, run_record
 
@@ -130,6 +131,7 @@ def add_group_networks(
         own, weight = _own_fit(fitted, task, n_cells, params["group_pooling"], name)
         pooled = _pool(own, fitted.scores, weight)
         metrics = fitted.metrics(pooled)
+        rep = rep if weight else params.get("use_rep")
         scaling = fitted.calibration
         added = network_slots(
             pooled,
@@ -143,6 +145,7 @@ def add_group_networks(
             {**params, "group": name, "n_cells": n_cells, "own_weight": weight, "use_rep": rep},
             **{entry: record[entry] for entry in _SHARED if entry in record},
             metrics=metrics,
+            data=data_record(adata, () if rep is None else embedding_keys(rep)),
             history=dict(own.history),
         )
         for slot, entry, value in added.items():
