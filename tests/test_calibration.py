@@ -48,7 +48,6 @@ def test_ranks_stay_even_where_scores_mislead():
     assert misleading(np.array([-5.0, 5.0])).mean() == pytest.approx(labels.mean(), abs=0.05)
 
 
-@pytest.mark.filterwarnings("ignore:Scores do not separate")
 def test_the_unit_of_scores_makes_no_difference():
     scores, labels = draw(500)
     for values in (scores, -scores):

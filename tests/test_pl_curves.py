@@ -432,7 +432,7 @@ def test_pairs_that_are_not_stored_are_left_out(adata, split):
 
 def test_scores_are_no_probabilities(adata, split):
     adata.varp["score"] = adata.varp["grn"] * 3
-    adata.var["score_is_tf"] = adata.var["grn_is_tf"]
+    adata.var["score_is_tf"], adata.uns["score"] = adata.var["grn_is_tf"], {}
     with pytest.raises(ArgumentError, match=r"\.varp\['score'\] holds scores from .* not calibrated probabilities"):
         sg.pl.calibration(adata, split, key="score")
     adata.uns["grn"] = {"values": "score"}  # between 0 and 1, but never calibrated

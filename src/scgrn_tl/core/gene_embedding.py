@@ -66,10 +66,9 @@ def _way_to(adata: AnnData, key: str) -> str:
         return f".obsm[{key!r}] is an embedding of cells; use_rep names one of genes, in .varm."
     if key in {"scbert", "scbert_mean"}:
         return "Run `sg.tl.scbert_embed` first."
-    return (
-        f"Put it there: `adata.varm[{key!r}] = vectors.reindex(adata.var_names).to_numpy()` of a DataFrame whose rows "
-        f"are genes, or `sg.tl.scbert_embed(adata, key_added={key!r})`."
-    )
+    way = f"`adata.varm[{key!r}] = vectors.reindex(adata.var_names).to_numpy()` of a DataFrame whose rows are genes"
+    made = f", or `sg.tl.scbert_embed(adata, key_added={key!r})`" if key.startswith("scbert") else ""
+    return f"Put it there by {way}{made}."
 
 
 def read_embedding(adata: AnnData, key: str) -> np.ndarray:

@@ -260,7 +260,7 @@ class PriorNetwork:
             "self_loops": int(loops.sum()),
         }
         unknown = [frame[column][named & (at < 0)] for column, at in ((source_column, source), (target_column, target))]
-        if cased := same_but_case(pd.concat(unknown).astype(str).unique(), genes):
+        if usable.any() and (cased := same_but_case(pd.concat(unknown).astype(str).unique(), genes)):
             one, other = next(iter(cased.items()))
             warn_user(
                 f"{len(cased)} names of the prior are not among the genes but for their case, such as {one!r} "

@@ -69,6 +69,8 @@ def fitted_embedding(adata: AnnData, key: str, rep: str) -> FittedEmbedding | st
     ``rep`` names the embedding of all cells, or for the network of a group that group's own. After joint training, it
     is the one that the trained encoder makes.
     """
+    if key not in adata.uns:
+        return f"There is no .uns[{key!r}], which tells what gene embedding the network was fitted with."
     params = network_params(adata, key)
     fitted_with = np.atleast_1d(params.get("use_rep", [])).astype(str).tolist()
     is_joint = "joint" in _record(adata, key)
