@@ -505,6 +505,34 @@ def test_many_groups_long_names_and_given_axes(adata, edge):
     assert left >= 0
 
 
+@pytest.mark.parametrize(("hub", "specificity"), [(-0.53, 2.1), (-2.0, -0.4), (2.5, -2.1), (-6.5, 6.1), (1.0, 1.0)])
+def test_numbers_stand_beside_names_and_bars(adata, edge, hub, specificity):
+    sg.tl.explain_edges(adata, [edge])
+    adata.uns["edge_explanation"]["edges"][["hub", "specificity", "logit"]] = [hub, specificity, hub + specificity]
+    ax, *_ = sg.pl.edge_explanation(adata, *edge)
+    plt.gcf().canvas.draw()
+    taken = [bar.get_window_extent() for bar in ax.patches]
+    taken += [label.get_window_extent() for label in ax.get_yticklabels()]
+    frame, numbers = ax.get_window_extent(), [text.get_window_extent() for text in ax.texts]
+    assert len(numbers) == 3
+    assert not any(number.overlaps(other) for number in numbers for other in taken)
+    assert all(frame.x0 <= number.x0 and number.x1 <= frame.x1 for number in numbers)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_what_is_absent_is_said_within_the_panel(adata, edge, given):
+    sg.tl.explain_edges(adata, [edge], rep=None)
+    reason = "The network was scored with the jointly trained varm['grn_scbert'], not with varm['scbert'] (rep=). " * 2
+    adata.uns["edge_explanation"]["absent"]["cells"] = reason
+    axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")[1] if given else None
+    ax = sg.pl.edge_explanation(adata, *edge, axes=axes)[1]
+    plt.gcf().canvas.draw()
+    (text,) = artists(ax, "absent")
+    assert " ".join(text.get_text().split()) == f"No cells: {reason}".strip()
+    assert text.get_window_extent().x1 <= ax.get_window_extent().x1 + 1
+    assert "\n" in text.get_text()
+
+
 def test_what_cannot_be_drawn(adata, edge):
     with pytest.raises(MissingKeyError, match=r"\.uns\['edge_explanation'\]. Run `sg.tl.explain_edges"):
         sg.pl.edge_explanation(adata, *edge)
