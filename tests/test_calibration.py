@@ -42,7 +42,8 @@ def test_perfect_separation_gives_no_certainty():
 
 def test_ranks_stay_even_where_scores_mislead():
     scores, labels = draw(500)
-    misleading = PlattScaling.fit(-scores, labels)
+    with pytest.warns(UserWarning, match="do not separate the validation edges"):
+        misleading = PlattScaling.fit(-scores, labels)
     assert misleading.slope > 0
     assert misleading(np.array([-5.0, 5.0])).mean() == pytest.approx(labels.mean(), abs=0.05)
 

@@ -178,6 +178,14 @@ def test_missing_file_is_unavailable(tmp_path: Path) -> None:
             call(tmp_path / "absent")
 
 
+def test_a_saved_model_names_its_encoder(tmp_path: Path) -> None:
+    model = ScBERT(ScBERTConfig(n_genes=12, dim=8, depth=1, heads=2, dim_head=4))
+    model.initialize(torch.Generator().manual_seed(0)).save(tmp_path / "mine" / "encoder", vocabulary(12))
+    with pytest.raises(WeightsUnavailableError, match=r"mine is a model of ScBERTModel.*folder: .*mine.encoder\."):
+        load_scbert(tmp_path / "mine")
+    load_scbert(tmp_path / "mine" / "encoder")
+
+
 def refused(tmp_path: Path, state: dict[str, torch.Tensor], match: str) -> None:
     with pytest.raises(WeightsError, match=match):
         ScBERT.from_checkpoint(write(tmp_path / "wrong.pth", state), vocabulary(12))

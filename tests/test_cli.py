@@ -125,7 +125,7 @@ def test_info(capsys, monkeypatch, tmp_path):
         (["infer", "{}/cells.h5ad", "--out", "{}/o.h5ad", "--method", "scode"], "another column by `--pseudotime`"),
         (["infer", "{}/cells.h5ad", "--out", "{}/o.h5ad", "--method", "x"], "See `scgrn-tl methods`"),
         ([*FIT, "--method", "pearson"], "prior: call `scgrn-tl infer`. Met"),
-        ([*FIT, "--use-rep", "mine"], "Run `scgrn-tl embed` first"),
+        ([*FIT, "--use-rep", "mine"], "Put it there by `adata.varm['mine']"),
         ([*FIT, "--edges", "{}/e.xlsx"], "--edges is a .csv, .tsv"),
         (["methods", "--method", "genlink"], "Did you mean 'genelink'"),
         (["embed", "{}/cells.h5ad", "--weights", "{}/none.pth", "--out", "{}/o.h5ad"], "--weights {}/none.pth is"),
@@ -365,7 +365,8 @@ def test_infer_writes_scores_and_edges(files, capsys):
     tfs = ad.read_h5ad(files / "cells.h5ad").var.query("is_tf").index
     (files / "tfs.txt").write_text("\n".join([*tfs, "NOT_THERE"]))
     arguments = ["infer", files / "cells.h5ad", "--method", "pearson", "--tf-names", files / "tfs.txt"]
-    assert run(*arguments, "--out", files / "o.h5ad", "--edges", files / "edges.csv", "--top-n", 12) == 0
+    with pytest.warns(UserWarning, match="TF names are not among the genes: 'NOT_THERE'"):
+        assert run(*arguments, "--out", files / "o.h5ad", "--edges", files / "edges.csv", "--top-n", 12) == 0
     out = capsys.readouterr().out
     assert "scores in .varp['grn']" in out
     assert "the 12 edges of the highest score (--top-n)" in out
@@ -374,7 +375,8 @@ def test_infer_writes_scores_and_edges(files, capsys):
     assert adata.var["grn_is_tf"].sum() == len(tfs)
     assert len(pd.read_csv(files / "edges.csv")) == 12
     for more in ([], ["--top-n", 10_000]):
-        assert run(*arguments, "--out", files / "o.h5ad", "--edges", files / "edges.tsv.gz", *more) == 0
+        with pytest.warns(UserWarning, match="TF names are not among the genes: 'NOT_THERE'"):
+            assert run(*arguments, "--out", files / "o.h5ad", "--edges", files / "edges.tsv.gz", *more) == 0
         n_edges = len(pd.read_csv(files / "edges.tsv.gz", sep="\t"))
         assert f"edges.tsv.gz: all {n_edges} edges\n" in capsys.readouterr().out
     assert run("infer", files / "cells.h5ad", "--method", "scode", "--out", files / "p.h5ad") == 2

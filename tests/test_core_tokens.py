@@ -107,13 +107,22 @@ def test_auto_takes_whole_numbers_as_counts_and_says_so(caplog):
     assert "Run `sc.pp.log1p` first" not in caplog.text
 
 
-def test_values_that_no_logarithm_reaches_are_warned_of(caplog):
-    linear = dataclasses.replace(FRACTIONS, maximum=277.5)
-    with caplog.at_level(logging.WARNING, logger="scgrn_tl"):
-        assert needs_normalization("auto", FRACTIONS) is False
-        assert not caplog.text
-        assert needs_normalization("auto", linear) is False
-    assert "its largest value, 278, is more than logarithms of counts reach. Run `sc.pp.log1p` first" in caplog.text
+LINEAR = dataclasses.replace(FRACTIONS, maximum=277.5)
+
+
+def test_values_that_no_logarithm_reaches_are_warned_of():
+    assert needs_normalization("auto", FRACTIONS) is False
+    with pytest.warns(UserWarning, match=r"value, 278, is more than logarithms of counts reach\. Run `sc\.pp\.log1p`"):
+        assert needs_normalization("auto", LINEAR) is False
+
+
+def test_of_several_processes_the_first_warns(monkeypatch, caplog):
+    monkeypatch.setenv("RANK", "1")
+    assert needs_normalization("auto", LINEAR) is False  # a warning would be an error
+    assert "more than logarithms of counts reach" in caplog.text
+    monkeypatch.setenv("RANK", "0")
+    with pytest.warns(UserWarning, match="more than logarithms"):
+        needs_normalization("auto", LINEAR)
 
 
 @pytest.mark.parametrize("summary", [WHOLE, FRACTIONS])

@@ -1,5 +1,7 @@
 """``tl.explain_edges`` and its plot: shares against a brute-force loop, what is absent, what is refused."""
 
+import warnings
+
 import anndata as ad
 import matplotlib.pyplot as plt
 import mudata as md
@@ -225,14 +227,14 @@ def test_round_trip_copy_and_mudata(adata, edge, tmp_path):
     assert len(sg.pl.edge_explanation(mudata, *edge)) == 3
 
 
-def test_fewer_cells_and_genes_than_were_embedded(adata, edge):
+def test_fewer_genes_than_were_embedded(adata, edge):
     sg.tl.explain_edges(adata, [edge], n_messages=100)
     whole = adata.uns["edge_explanation"]["messages"]
     lost = next(sender for sender in whole["sender"] if sender not in edge)
-    part = adata[: N_CELLS // 2, adata.var_names != lost].copy()
+    part = adata[:, adata.var_names != lost].copy()
     sg.tl.explain_edges(part, [edge], n_messages=100)
     found = part.uns["edge_explanation"]
-    assert found["cells"]["n_cells"].eq(part.obs["scbert_pooled"].sum()).all()
+    pd.testing.assert_frame_equal(found["cells"], adata.uns["edge_explanation"]["cells"])
     assert lost not in set(found["messages"]["sender"])
     expected = whole[whole["sender"] != lost].reset_index(drop=True)  # shares of what there was stay what they were
     pd.testing.assert_frame_equal(found["messages"], expected)
@@ -253,13 +255,15 @@ def test_fewer_cells_and_genes_than_were_embedded(adata, edge):
         (lambda a: a.varp.pop("grn_specificity"), "hubs", "does not tell hubs and specificity apart"),
     ],
 )
-def test_a_part_without_ground_is_left_out_and_said_to_be(adata, edge, caplog, spoil, part, reason):
+def test_a_part_without_ground_is_left_out_and_said_to_be(adata, edge, spoil, part, reason):
     spoil(adata)
-    sg.tl.explain_edges(adata, [edge])
+    with pytest.warns(UserWarning, match=f"The explanation is without {part}") as caught:
+        sg.tl.explain_edges(adata, [edge])
+    assert [warning.filename for warning in caught] == [__file__]  # once, at the line that called
+    assert reason in str(caught[0].message)
     record = adata.uns["edge_explanation"]
     assert list(record["absent"]) == [part]
     assert reason in record["absent"][part]
-    assert reason in caplog.text
     assert ("cells" in record, "messages" in record) == (part != "cells", part != "messages")
     axes = sg.pl.edge_explanation(adata, *edge)
     plt.gcf().canvas.draw()
@@ -270,10 +274,140 @@ def test_a_part_without_ground_is_left_out_and_said_to_be(adata, edge, caplog, s
         assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["log-odds"]
 
 
-def test_a_network_fitted_with_several_embeddings(adata, edge):
-    adata.uns["grn"]["params"]["use_rep"] = np.array(["scbert", "X_geneformer"], dtype=object)
+def warnings_of(call):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    return [str(warning.message) for warning in caught]
+
+
+def explained_without_cells(adata, edge, reason, **given):
+    with pytest.warns(UserWarning, match="The explanation is without cells"):
+        sg.tl.explain_edges(adata, [edge], **given)
+    absent = adata.uns["edge_explanation"]["absent"]
+    assert list(absent) == ["cells"]
+    assert reason in absent["cells"]
+
+
+def test_cells_that_are_not_asked_for_are_not_warned_of(adata, edge):
+    sg.tl.explain_edges(adata, [edge], rep=None)
+    assert list(adata.uns["edge_explanation"]["absent"]) == ["cells"]
+
+
+def test_the_fit_notes_its_data(adata, tmp_path):
+    data = adata.uns["grn"]["data"]
+    assert (data["n_cells"], data["n_genes"], len(data["embedding_sha256"])) == (N_CELLS, N_GENES, 1)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    assert ad.read_h5ad(tmp_path / "a.h5ad").uns["grn"]["data"]["embedding_sha256"] == data["embedding_sha256"]
+    sg.tl.fit_grn(adata, adata.uns["ground_truth"], use_rep=None, key_added="bare", **FAST)
+    assert set(adata.uns["bare"]["data"]) == {"n_cells", "n_genes"}
+
+
+def test_an_embedding_that_is_not_that_of_the_fit(adata, edge):
+    same = adata[:, ::-1].copy()  # the order of genes does not matter
+    sg.tl.explain_edges(same, [edge])
+    assert same.uns["edge_explanation"]["absent"] == {}
+    adata.varm["scbert"] = adata.varm["scbert"] + 1
+    explained_without_cells(adata, edge, "varm['scbert'] was changed since the network was fitted with it")
+    del adata.uns["grn"]["data"]  # as of older files
     sg.tl.explain_edges(adata, [edge])
     assert adata.uns["edge_explanation"]["absent"] == {}
+
+
+def test_cells_that_were_left_out(adata, edge):
+    explained_without_cells(adata[: N_CELLS // 2].copy(), edge, "fitted to 50 cells, and there are 25")
+    adata.uns["scbert"]["cells"] = {"pooled": 99}
+    explained_without_cells(adata, edge, "was pooled over 99 cells, of which 42 are left")
+
+
+def test_batches_that_weigh_alike(adata, edge):
+    adata.uns["scbert"]["params"]["batch_key"] = "donor"
+    explained_without_cells(adata, edge, "weighs batches alike")
+
+
+@pytest.fixture(scope="module")
+def of_groups(fitted):
+    adata = fitted.copy()
+    for name in ("B cell", "NK_T"):
+        adata.varm[f"scbert_{name}"] = adata.varm["scbert"] + 1
+    adata.uns["scbert"]["params"]["groupby"] = "type"
+    sg.tl.fit_grn(adata, adata.uns["ground_truth"], groupby="type", **FAST)
+    return adata
+
+
+@pytest.mark.parametrize("rep", ["scbert", "scbert_NK_T"])
+def test_the_network_of_a_group(of_groups, edge, rep):
+    adata = of_groups.copy()
+    sg.tl.explain_edges(adata, [edge], key="grn_NK_T", rep=rep, groupby="type", n_cells=3)
+    record = adata.uns["edge_explanation"]
+    assert record["absent"] == {}
+    members = np.flatnonzero(adata.obs["scbert_pooled"] & (adata.obs["type"] == "NK/T"))
+    assert record["cells"]["group"].tolist() == ["NK_T", "NK_T"]
+    assert (record["cells"]["n_cells"] == len(members)).all()
+    np.testing.assert_allclose(record["cells"][["cell_share", "weight_share"]], 1)
+    column = list(adata.uns["scbert"]["genes"]).index(edge[1])
+    attention = adata.obsm["scbert_attention"][members, column].astype(float)
+    best = np.argsort(-attention)[:3]
+    top = record["top_cells"][record["top_cells"]["gene"] == edge[1]]
+    assert top["cell"].tolist() == adata.obs_names[members[best]].tolist()
+    np.testing.assert_allclose(top["weight"], attention[best] / attention.sum())
+
+
+def test_a_group_that_was_fitted_with_the_embedding_of_all_cells(of_groups, edge):
+    adata = of_groups.copy()
+    sg.tl.explain_edges(adata, [edge], key="grn_mono")  # has no embedding of its own
+    assert (adata.uns["edge_explanation"]["cells"]["n_cells"] == adata.obs["scbert_pooled"].sum()).all()
+    sg.tl.fit_grn(adata, adata.uns["ground_truth"], groupby="type", group_pooling=float("inf"), **FAST)
+    sg.tl.explain_edges(adata, [edge], key="grn_NK_T")  # is the network of all cells
+    assert (adata.uns["edge_explanation"]["cells"]["n_cells"] == adata.obs["scbert_pooled"].sum()).all()
+
+
+def test_a_group_that_is_no_longer_what_it_was(of_groups, edge):
+    adata = of_groups.copy()
+    adata.varm["scbert_NK_T"] = adata.varm["scbert_NK_T"] + 1
+    explained_without_cells(adata, edge, "varm['scbert_NK_T'] was changed since", key="grn_NK_T")
+    adata.obs["type"] = "mono"
+    explained_without_cells(adata, edge, "has 0 cells of group 'NK_T'; the network was fitted to", key="grn_NK_T")
+    del adata.obs["type"]
+    explained_without_cells(adata, edge, "Did not find obs['type']", key="grn_NK_T")
+
+
+def test_genes_that_were_renamed(adata, edge):
+    adata.var_names = "gene-" + adata.var_names
+    said = warnings_of(lambda: sg.tl.explain_edges(adata, [tuple(f"gene-{name}" for name in edge)]))
+    assert len(said) == 3  # of the network, the cells, the messages
+    assert "Genes were renamed since the network .varp['grn'] was made" in said[0]
+    absent = adata.uns["edge_explanation"]["absent"]
+    assert absent["cells"] == "Genes were renamed since the embedding was made: run `sg.tl.scbert_embed` again."
+    assert absent["messages"].startswith("Genes were renamed since the network was made")
+
+
+def test_one_gene_that_was_renamed(adata, edge):
+    adata.var_names = [f"new {name}" if name == edge[1] else name for name in adata.var_names]
+    said = warnings_of(lambda: sg.tl.explain_edges(adata, [(edge[0], f"new {edge[1]}")]))
+    assert "1 of its prior's are not in var_names" in said[0]
+    record = adata.uns["edge_explanation"]
+    assert list(record["absent"]) == ["messages"]
+    assert "it was renamed since" in record["genes"].set_index("gene").loc[f"new {edge[1]}", "note"]
+
+
+def test_a_network_without_its_record(adata, edge):
+    del adata.uns["grn"]
+    said = warnings_of(lambda: sg.tl.explain_edges(adata, [edge]))
+    assert ["lost its record" in text for text in said] == [True, False, False]
+    assert set(adata.uns["edge_explanation"]["absent"]) == {"cells", "messages"}
+
+
+def test_a_network_fitted_with_several_embeddings(adata, edge):
+    adata.varm["X_geneformer"] = np.ones((N_GENES, 2))
+    sg.tl.fit_grn(adata, adata.uns["ground_truth"], use_rep=["X_geneformer", "scbert"], **FAST)
+    sg.tl.explain_edges(adata, [edge])
+    assert adata.uns["edge_explanation"]["absent"] == {}
+    adata.varm["X_geneformer"] = np.zeros((N_GENES, 2))
+    sg.tl.explain_edges(adata, [edge])  # the other's hash is its own
+    assert adata.uns["edge_explanation"]["absent"] == {}
+    adata.varm["scbert"] = adata.varm["scbert"] + 1
+    explained_without_cells(adata, edge, "varm['scbert'] was changed")
 
 
 def test_nothing_to_explain_with(adata):
@@ -289,11 +423,12 @@ def test_nothing_to_explain_with(adata):
     [
         ({"key": "nope"}, MissingKeyError, r"Did not find \.varp\['nope'\]"),
         ({"groupby": "nope"}, MissingKeyError, r"obs\['nope'\] \(groupby=\)"),
-        ({"edges": [("NOPE", "G0010")]}, ArgumentError, "tfs has names that are not among"),
-        ({"edges": [("TF01", "NOPE")]}, ArgumentError, "targets has names that are not among"),
-        ({"edges": [("G0010", "TF01")]}, ArgumentError, "not scored as regulators"),
+        ({"edges": [("NOPE", "G0010")]}, ArgumentError, "edges has names that are not among the 30 genes: 'NOPE'"),
+        ({"edges": [("TF01", "NOPE")]}, ArgumentError, "edges has names that are not among"),
+        ({"edges": [("G0010", "TF01")]}, ArgumentError, "sources that were not scored as regulators: 'G0010'"),
         ({"edges": [("TF01", "TF01")]}, ArgumentError, "TF01 → TF01 is not stored"),
-        ({"edges": []}, ArgumentError, "at least one"),
+        ({"edges": []}, ArgumentError, "There are no edges"),
+        ({"edges": pd.DataFrame(columns=["source", "target"])}, ArgumentError, "There are no edges"),
         ({"edges": "TF01"}, ArgumentError, "pairs"),
         ({"edges": [("TF01", "G0010", 3)]}, ArgumentError, "An edge is a pair"),
         ({"edges": pd.DataFrame({"source": ["TF01"]})}, ArgumentError, "no column 'target'"),
@@ -371,10 +506,40 @@ def test_many_groups_long_names_and_given_axes(adata, edge):
     assert left >= 0
 
 
+@pytest.mark.parametrize(("hub", "specificity"), [(-0.53, 2.1), (-2.0, -0.4), (2.5, -2.1), (-6.5, 6.1), (1.0, 1.0)])
+def test_numbers_stand_beside_names_and_bars(adata, edge, hub, specificity):
+    sg.tl.explain_edges(adata, [edge])
+    adata.uns["edge_explanation"]["edges"][["hub", "specificity", "logit"]] = [hub, specificity, hub + specificity]
+    ax, *_ = sg.pl.edge_explanation(adata, *edge)
+    plt.gcf().canvas.draw()
+    taken = [bar.get_window_extent() for bar in ax.patches]
+    taken += [label.get_window_extent() for label in ax.get_yticklabels()]
+    frame, numbers = ax.get_window_extent(), [text.get_window_extent() for text in ax.texts]
+    assert len(numbers) == 3
+    assert not any(number.overlaps(other) for number in numbers for other in taken)
+    assert all(frame.x0 <= number.x0 and number.x1 <= frame.x1 for number in numbers)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_what_is_absent_is_said_within_the_panel(adata, edge, given):
+    sg.tl.explain_edges(adata, [edge], rep=None)
+    reason = "The network was scored with the jointly trained varm['grn_scbert'], not with varm['scbert'] (rep=). " * 2
+    adata.uns["edge_explanation"]["absent"]["cells"] = reason
+    axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")[1] if given else None
+    ax = sg.pl.edge_explanation(adata, *edge, axes=axes)[1]
+    plt.gcf().canvas.draw()
+    (text,) = artists(ax, "absent")
+    assert " ".join(text.get_text().split()) == f"No cells: {reason}".strip()
+    assert text.get_window_extent().x1 <= ax.get_window_extent().x1 + 1
+    assert "\n" in text.get_text()
+
+
 def test_what_cannot_be_drawn(adata, edge):
     with pytest.raises(MissingKeyError, match=r"\.uns\['edge_explanation'\]. Run `sg.tl.explain_edges"):
         sg.pl.edge_explanation(adata, *edge)
     sg.tl.explain_edges(adata, [edge])
+    with pytest.raises(MissingKeyError, match=r"Did you mean key='edge_explanation'\?"):
+        sg.pl.edge_explanation(adata, *edge, key="edge_explanatoin")
     with pytest.raises(ArgumentError, match="is not among the 1 edges explained"):
         sg.pl.edge_explanation(adata, edge[0], NOT_EMBEDDED)
     with pytest.raises(ArgumentError, match="n_groups is a whole number"):

@@ -288,7 +288,8 @@ def test_most_likely_edges_are_kept(adata, prior):
 
 def test_further_regulators_are_scored(adata, prior):
     target = next(name for name in adata.var_names if name not in set(prior["source"]))
-    fit(adata, prior, tf_names=[target, "NOT_THERE"])
+    with pytest.warns(UserWarning, match="1 of 2 TF names are not among the genes: 'NOT_THERE'"):
+        fit(adata, prior, tf_names=[target, "NOT_THERE"])
     assert adata.var.loc[target, "grn_is_tf"]
     assert adata.varp["grn"][adata.var_names.get_loc(target)].nnz == adata.n_vars - 1
 

@@ -86,6 +86,36 @@ def test_the_encoder_kept_is_the_one_that_embeds(adata, prior, weights, tmp_path
     sg.tl.fit_grn(adata, prior, joint_to=tmp_path / "tuned", rng=1, **JOINT)
 
 
+@pytest.mark.parametrize("n_models", [1, 2])
+def test_attention_of_the_graph_is_stored(adata, prior, n_models):
+    for how in (FAST, JOINT):
+        sg.tl.fit_grn(adata, prior, n_models=n_models, **how)
+        np.testing.assert_allclose(adata.varp["grn_attention"].sum(axis=0), 1, rtol=1e-5)
+        assert adata.uns["grn"]["params"]["n_models"] == n_models
+
+
+def test_edges_are_explained_with_the_trained_encoder(adata, prior, tmp_path):
+    sg.tl.fit_grn(adata, prior, joint_to=tmp_path / "tuned", **JOINT)
+    edge = (prior["source"].iloc[0], prior["target"].iloc[0])
+    with pytest.warns(UserWarning, match=r"without cells\. The network was scored with the jointly trained varm"):
+        sg.tl.explain_edges(adata, [edge])
+    reason = adata.uns["edge_explanation"]["absent"]["cells"]
+    call = f"sg.tl.scbert_embed(adata, weights={str(tmp_path / 'tuned')!r}, key_added='tuned')"
+    assert f"`{call}`, and explain with rep='tuned'" in reason
+    sg.tl.scbert_embed(adata, weights=tmp_path / "tuned", key_added="tuned")
+    sg.tl.explain_edges(adata, [edge], rep="tuned")
+    record = adata.uns["edge_explanation"]
+    assert record["absent"] == {}
+    known = [gene for gene in edge if gene in set(adata.uns["tuned"]["genes"])]
+    for gene in known:
+        attention = adata.obsm["tuned_attention"][:, list(adata.uns["tuned"]["genes"]).index(gene)].astype(float)
+        top = record["top_cells"].query("gene == @gene")["weight"].iloc[0]
+        assert top == pytest.approx(attention.max() / attention.sum())
+    sg.tl.fit_grn(adata, prior, n_models=2, **JOINT)
+    with pytest.warns(UserWarning, match="Of an ensemble, the trained encoders are not kept"):
+        sg.tl.explain_edges(adata, [edge], rep="tuned")
+
+
 def test_the_scores_are_those_of_the_embedding_that_is_stored(adata, prior, monkeypatch):
     from scgrn_tl.models import ScTransNet
 

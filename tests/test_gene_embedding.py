@@ -158,6 +158,35 @@ def test_what_is_no_use_rep(adata, use_rep):
     assert "grn" not in adata.uns
 
 
+@pytest.mark.parametrize(
+    "use_rep", [pd.DataFrame(np.ones((50, 2)), columns=["a", "b"]), np.ones((50, 2)), sparse.eye(50).tocsr()], ids=type
+)
+def test_a_matrix_is_no_key_and_is_not_printed(use_rep):
+    with pytest.raises(
+        ArgumentError, match=r"not a \w+\. Put it there first: `adata\.varm\['my_embedding'\]"
+    ) as caught:
+        embedding_keys(use_rep)
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize(
+    ("key", "way"),
+    [
+        ("scbert", r"Run `sg\.tl\.scbert_embed` first"),
+        ("scbert_tuned", r"`sg\.tl\.scbert_embed\(adata, key_added='scbert_tuned'\)`"),
+        (
+            "X_geneformer",
+            r"`adata\.varm\['X_geneformer'\] = vectors\.reindex\(adata\.var_names\)\.to_numpy\(\)` [^`]*$",
+        ),
+        ("X_pca", r"\.obsm\['X_pca'\] is an embedding of cells"),
+    ],
+)
+def test_how_a_missing_embedding_gets_there(adata, key, way):
+    adata.obsm["X_pca"] = np.ones((adata.n_obs, 2))
+    with pytest.raises(MissingKeyError, match=way):
+        read_embedding(adata, key)
+
+
 def test_keys_in_any_form():
     assert embedding_keys(None) == ()
     assert embedding_keys("a") == ("a",)

@@ -81,13 +81,45 @@ def test_sign_and_weight_come_from_the_prior_then_from_the_stored_sign():
 
 def test_optional_slots():
     adata = network()
-    del adata.varp["grn_specificity"], adata.uns["grn"]
+    del adata.varp["grn_specificity"], adata.uns["grn"]["prior"]
     frame = sg.get.grn_df(adata)
     assert frame["specificity"].isna().all()
     assert not frame["in_prior"].any()
     assert list(zip(frame["source"], frame["target"], strict=True))[1:4] == [("A", "C"), ("A", "D"), ("B", "A")]
     adata.varp["grn_std"] = adata.varp["grn"] * 0.1
     assert sg.get.grn_df(adata)["std"].iloc[0] == pytest.approx(0.09)
+
+
+def test_a_lost_record_is_warned_of(tmp_path):
+    adata = network()
+    adata.var["grn_is_tf"] = [True, True, False, False, False]
+    parts = [adata[:2].copy(), adata[2:].copy()]
+    lost = ad.concat(parts, merge="same")
+    assert "grn" in lost.varp
+    with pytest.warns(UserWarning, match=r"lost its record, \.uns\['grn'\].*uns_merge='same'") as caught:
+        frame = sg.get.grn_df(lost)
+    assert [warning.filename for warning in caught] == [__file__]  # once, at the line that called
+    assert not frame["in_prior"].any()
+    kept = ad.concat(parts, merge="same", uns_merge="same")  # as the warning says
+    pd.testing.assert_frame_equal(sg.get.grn_df(kept), sg.get.grn_df(adata))
+    assert (sg.get.grn_df(kept)["sign"] == -1).any()
+    del lost.var["grn_is_tf"]  # a network that somebody put there has no record
+    sg.get.grn_df(lost)
+
+
+def test_renamed_genes_are_warned_of():
+    adata = network()
+    adata.uns["grn"]["prior"] = adata.uns["grn"]["prior"].iloc[:2]
+    one = adata.copy()
+    one.var_names = ["A", "B", "C", "D", "e"]
+    sg.get.grn_df(one)  # E may have been left out, for all that is known
+    one.uns["grn"]["data"] = {"n_genes": 5}
+    with pytest.warns(UserWarning, match=r"Genes were renamed since .*: 1 of its prior's are not in var_names"):
+        sg.get.grn_df(one)
+    sg.get.grn_df(one[:, :4])  # left out
+    adata.var_names = ["a", "b", "c", "d", "e"]
+    with pytest.warns(UserWarning, match=r"Genes were renamed since .*: 3 of its prior's"):
+        sg.get.grn_df(adata)
 
 
 def test_scores_that_are_no_probabilities():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 import anndata
@@ -243,12 +242,12 @@ def test_arguments_that_cannot_be_used(adata, arguments, error, message):
     assert "grn" not in adata.uns
 
 
-def test_tf_names_that_are_missing_are_told_of(adata, caplog):
-    with caplog.at_level(logging.WARNING, logger="scgrn_tl"):
+def test_tf_names_that_are_missing_are_told_of(adata):
+    with pytest.warns(UserWarning, match="TF names are not among the genes: 'NOT_THERE'") as caught:
         sg.tl.infer_grn(adata, method="pearson", tf_names=[*tfs(adata), "NOT_THERE"])
-        assert "TF names are not among the genes: 'NOT_THERE'" in caplog.text
+    assert [warning.filename for warning in caught] == [__file__]  # once, at the line that called
+    with pytest.warns(UserWarning, match=r"1 TF names are not .* but for their case: 'g0001' \('G0001'\)"):
         sg.tl.infer_grn(adata, method="pearson", tf_names=[*tfs(adata), "tf02x", "g0001"])
-    assert "1 TF names are not among the genes but for their case: 'g0001' ('G0001')" in caplog.text
 
 
 def test_fit_grn_names_the_way_for_methods_without_a_prior(adata):

@@ -49,6 +49,7 @@ def adata() -> ad.AnnData:
     )
     made.varp["other"] = matrix({"TF1>G1": 0.9, "TF2>G1": 0.8, "TF2>G3": 0.7})
     made.var["grn_is_tf"] = made.var["other_is_tf"] = [True] * 3 + [False] * 5
+    made.uns["other"] = {"params": {}}
     made.uns["truth"] = pd.DataFrame(
         {
             "TF": ["TF1", "TF1", "TF2", "TF2", "TF1", "TF3"],
@@ -193,7 +194,7 @@ def test_errors(adata, change, error, message):
 
 
 def test_prior_reference_without_a_prior(adata):
-    del adata.uns["grn"]
+    del adata.uns["grn"]["prior"]
     with pytest.raises(MissingKeyError, match="reference='prior'"):
         sg.pl.grn_edges(adata, reference="prior")
 

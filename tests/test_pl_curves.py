@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 import anndata as ad
@@ -52,6 +51,7 @@ def adata(split) -> ad.AnnData:
     made = ad.AnnData(np.ones((2, N_GENES), np.float32), var=pd.DataFrame(index=[f"G{i}" for i in range(N_GENES)]))
     made.varp["grn"] = sparse.csr_matrix(values)
     made.var["grn_is_tf"] = np.arange(N_GENES) < N_TFS
+    made.uns["grn"] = {"params": {}}
     return made
 
 
@@ -143,7 +143,7 @@ def test_several_networks_best_first(adata, split):
     perfect = np.zeros((N_GENES, N_GENES), np.float32)
     perfect[tuple(split.test.positives.T)] = 1.0
     adata.varp["perfect"] = sparse.csr_matrix(perfect)
-    adata.var["perfect_is_tf"] = adata.var["grn_is_tf"]
+    adata.var["perfect_is_tf"], adata.uns["perfect"] = adata.var["grn_is_tf"], {}
     roc, _ = sg.pl.roc_pr(adata, split, key=["grn", "perfect"])
     assert legend_texts(roc.figure)[0] == "perfect  1.000 / 1.000"
     colors = {name: to_hex(line.get_color()) for name, line in curves(roc).items()}
@@ -414,23 +414,25 @@ def test_probabilities_of_nought_and_one(adata, split):
     assert "ECE 0.000" in ax.texts[0].get_text()
 
 
-def test_pairs_that_are_not_stored_are_left_out(adata, split, caplog):
+def test_pairs_that_are_not_stored_are_left_out(adata, split):
     kept = adata.varp["grn"].toarray()
     kept[kept < 0.4] = 0
     adata.varp["grn"] = sparse.csr_matrix(kept)
     n_left = int((at_pairs(adata, split.test) > 0).sum())
-    with caplog.at_level(logging.WARNING, "scgrn_tl"):
+    with pytest.warns(UserWarning, match=f"{len(split.test) - n_left} of {len(split.test)} pairs have no value stored"):
         ax = sg.pl.calibration(adata, split)
     assert sum(patch.get_height() for patch in ax.child_axes[0].patches) == n_left
-    assert f"{len(split.test) - n_left} of {len(split.test)} pairs have no value stored" in caplog.text
     adata.varp["grn"] = sparse.csr_matrix((N_GENES, N_GENES), dtype=np.float32)
-    with pytest.raises(ArgumentError, match="None of the test pairs has a value"):
+    with (
+        pytest.warns(UserWarning, match="have no value stored"),
+        pytest.raises(ArgumentError, match="None of the test pairs has a value"),
+    ):
         sg.pl.calibration(adata, split)
 
 
 def test_scores_are_no_probabilities(adata, split):
     adata.varp["score"] = adata.varp["grn"] * 3
-    adata.var["score_is_tf"] = adata.var["grn_is_tf"]
+    adata.var["score_is_tf"], adata.uns["score"] = adata.var["grn_is_tf"], {}
     with pytest.raises(ArgumentError, match=r"\.varp\['score'\] holds scores from .* not calibrated probabilities"):
         sg.pl.calibration(adata, split, key="score")
     adata.uns["grn"] = {"values": "score"}  # between 0 and 1, but never calibrated

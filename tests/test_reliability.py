@@ -348,7 +348,10 @@ def test_what_is_dropped_from_a_prior_is_counted(world: World, caplog: pytest.Lo
     )
     given = pd.concat([clean, extra], ignore_index=True)
     before, adata = given.copy(), world.embedded.copy()
-    with caplog.at_level("INFO", logger="scgrn_tl"):
+    with (
+        caplog.at_level("INFO", logger="scgrn_tl"),
+        pytest.warns(UserWarning, match=r"but for their case, such as 'Hbb' \('HBB'\)"),
+    ):
         fit(adata, world, prior=given)
     pd.testing.assert_frame_equal(given, before)
     counts = {
@@ -445,7 +448,7 @@ def test_named_things_that_are_not_there(world: World, tmp_path: Path) -> None:
     adata = world.adata.copy()
     with refused(adata, WeightsUnavailableError, "nowhere.pth", "'panglao'", "'fit'", "`sg.tl.scbert_pretrain`"):
         embed(adata, world, weights=tmp_path / "nowhere.pth")
-    with refused(adata, MissingKeyError, ".varm['X_mine']", "`sg.tl.scbert_embed`", "[]"):
+    with refused(adata, MissingKeyError, ".varm['X_mine']", "vectors.reindex(adata.var_names)", "[]"):
         fit(adata, world, use_rep="X_mine")
     with refused(adata, MissingKeyError, "uns['scbert']", "`sg.tl.scbert_embed(adata, key_added='scbert')`"):
         pool(adata, world)

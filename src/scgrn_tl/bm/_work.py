@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +56,8 @@ def run_and_judge(
     started = time.perf_counter(), time.process_time()
     scores = entry.run(task, n_models=n_models, **params)
     took = time.perf_counter() - started[0], time.process_time() - started[1]
-    calibration, fitted_on = calibrate(scores, task)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # the metrics tell, in a table of many
+        calibration, fitted_on = calibrate(scores, task)
     judged = judge(scores, split, calibration if fitted_on == "validation" else None)
     return {"fit_seconds": took[0], "cpu_seconds": took[1], "judged": [judged]}
 

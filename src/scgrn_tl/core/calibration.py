@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,14 +9,13 @@ import numpy as np
 from scipy.special import expit, logit
 
 from .errors import ArgumentError
+from .user_warning import warn_user
 
 if TYPE_CHECKING:
     from .split import LabeledPairs
     from .task import GRNScores, GRNTask
 
 __all__ = ["PlattScaling", "calibrate"]
-
-LOGGER = logging.getLogger(__name__)
 
 _LEAST_SLOPE = 1e-3
 """Of scores of spread 1."""
@@ -73,7 +71,7 @@ class PlattScaling:
         )
         steepness, level = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
         if steepness < _LEAST_SLOPE:
-            LOGGER.warning("Scores do not separate the validation edges; probabilities say little beyond prevalence.")
+            warn_user("Scores do not separate the validation edges; probabilities say little beyond prevalence.")
             steepness, level = _LEAST_SLOPE, float(logit(labels.mean()))
         slope = steepness / spread
         return cls(slope, level - slope * center)

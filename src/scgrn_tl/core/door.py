@@ -16,6 +16,7 @@ from .sparse_expression import is_large_and_sparse, sparse_genes_by_cells
 from .split import EdgeSplit
 from .task import GRNTask
 from .tokens import log_normalize, needs_normalization
+from .user_warning import warn_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -129,9 +130,9 @@ def gene_indices(names: Iterable[str], genes: Iterable[str], *, what: str = "gen
     missing = [name for name in wanted if name not in position]
     if cased := same_but_case(missing, position):
         shown = ", ".join(f"{name!r} ({gene!r})" for name, gene in list(cased.items())[:3])
-        LOGGER.warning("%d %s are not among the genes but for their case: %s.", len(cased), what, shown)
+        warn_user(f"{len(cased)} {what} are not among the genes but for their case: {shown}.")
     elif missing and len(wanted) <= SHORT_LIST:
-        LOGGER.warning("%d of %d %s are not among the genes: %s.", len(missing), len(wanted), what, _shorten(missing))
+        warn_user(f"{len(missing)} of {len(wanted)} {what} are not among the genes: {_shorten(missing)}.")
     LOGGER.info("%d of %d %s are among the genes.", len(found), len(wanted), what)
     return found
 

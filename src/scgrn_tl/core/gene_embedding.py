@@ -38,9 +38,16 @@ def embedding_keys(use_rep: str | Iterable[str] | None) -> tuple[str, ...]:
     """
     if use_rep is None:
         return ()
-    keys = (use_rep,) if isinstance(use_rep, str) else tuple(use_rep) if isinstance(use_rep, Iterable) else ()
+    is_matrix = getattr(use_rep, "ndim", 1) != 1 or isinstance(use_rep, pd.DataFrame)
+    listed = isinstance(use_rep, Iterable) and not is_matrix
+    keys = (use_rep,) if isinstance(use_rep, str) else tuple(use_rep) if listed else ()
     if not keys or not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
-        msg = f"use_rep is a key of .varm, a list of different keys, or None for no embedding; not {use_rep!r}."
+        given = repr(use_rep)
+        if is_matrix:
+            given = (
+                f"a {type(use_rep).__name__}. Put it there first: `adata.varm['my_embedding'] = …`, genes × dimensions"
+            )
+        msg = f"use_rep is a key of .varm, a list of different keys, or None for no embedding; not {given}."
         raise ArgumentError(msg)
     return tuple(map(str, keys))
 
@@ -49,8 +56,19 @@ def check_embeddings(adata: AnnData, keys: Sequence[str]) -> None:
     """Raise :class:`MissingKeyError` unless all ``keys`` are in ``varm``."""
     if missing := [key for key in keys if key not in adata.varm]:
         names = ", ".join(f".varm[{key!r}]" for key in missing)
-        msg = f"Did not find {names}. Run `sg.tl.scbert_embed` first. Keys of .varm: {sorted(adata.varm)}."
+        msg = f"Did not find {names}. {_way_to(adata, missing[0])} Keys of .varm: {sorted(adata.varm)}."
         raise MissingKeyError(msg)
+
+
+def _way_to(adata: AnnData, key: str) -> str:
+    """How a gene embedding gets under ``key``."""
+    if key in adata.obsm:
+        return f".obsm[{key!r}] is an embedding of cells; use_rep names one of genes, in .varm."
+    if key in {"scbert", "scbert_mean"}:
+        return "Run `sg.tl.scbert_embed` first."
+    way = f"`adata.varm[{key!r}] = vectors.reindex(adata.var_names).to_numpy()` of a DataFrame whose rows are genes"
+    made = f", or `sg.tl.scbert_embed(adata, key_added={key!r})`" if key.startswith("scbert") else ""
+    return f"Put it there by {way}{made}."
 
 
 def read_embedding(adata: AnnData, key: str) -> np.ndarray:

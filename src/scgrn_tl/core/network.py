@@ -15,6 +15,7 @@ from scipy import sparse
 
 from .errors import PriorError
 from .genes import check_unique_genes, mismatch_hint, same_but_case
+from .user_warning import warn_user
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -251,14 +252,11 @@ class PriorNetwork:
             "self_loops": int(loops.sum()),
         }
         unknown = [frame[column][named & (at < 0)] for column, at in ((source_column, source), (target_column, target))]
-        if cased := same_but_case(pd.concat(unknown).astype(str).unique(), genes):
+        if usable.any() and (cased := same_but_case(pd.concat(unknown).astype(str).unique(), genes)):
             one, other = next(iter(cased.items()))
-            LOGGER.warning(
-                "%d names of the prior are not among the genes but for their case, such as %r (%r); their edges are "
-                "left out.",
-                len(cased),
-                one,
-                other,
+            warn_user(
+                f"{len(cased)} names of the prior are not among the genes but for their case, such as {one!r} "
+                f"({other!r}); their edges are left out."
             )
         edges = pd.DataFrame(
             {"source": source[usable], "target": target[usable], "weight": weight[usable], "sign": sign[usable]}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from .errors import ArgumentError
+from .user_warning import warn_user
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -53,10 +54,10 @@ def needs_normalization(normalize: Normalize, summary: ExpressionSummary) -> boo
         LOGGER.info("Whole-number expression: taken as counts and normalised to log2(1 + 10⁴·count/total).")
         return True
     if summary.maximum > LARGEST_LOG:
-        LOGGER.warning(
-            "Expression is not whole numbers, and taken as log-normalised; but its largest value, %.3g, is more than "
-            "logarithms of counts reach. Run `sc.pp.log1p` first, or hand over counts.",
-            summary.maximum,
+        warn_user(
+            f"Expression is not whole numbers, and taken as log-normalised; but its largest value, "
+            f"{summary.maximum:.3g}, is more than logarithms of counts reach. Run `sc.pp.log1p` first, or hand over "
+            "counts."
         )
     else:
         LOGGER.info(

@@ -11,13 +11,14 @@ from scipy import sparse
 
 from scgrn_tl.core import ArgumentError, MissingKeyError, check_unique_genes
 from scgrn_tl.core.names import did_you_mean
+from scgrn_tl.core.user_warning import warn_user
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anndata import AnnData
 
-__all__ = ["StoredNetwork", "Threshold", "read_network", "read_record"]
+__all__ = ["StoredNetwork", "Threshold", "n_renamed", "read_network", "read_record", "stored_prior"]
 
 Threshold = float | Literal["auto"] | None
 
@@ -97,6 +98,8 @@ def read_record(adata: AnnData, key: str) -> Mapping[str, Any]:
 def read_network(adata: AnnData, key: str) -> StoredNetwork:
     """The network stored under ``key``.
 
+    Warns where what stood beside it, its record or the names of its genes, is no longer there: signs are unknown then.
+
     Raises
     ------
     MissingKeyError
@@ -116,6 +119,8 @@ def read_network(adata: AnnData, key: str) -> StoredNetwork:
     matrix = _as_csr(adata.varp[key], f".varp[{key!r}]")
     flag = f"{key}_is_tf"
     is_regulator = adata.var[flag].to_numpy(dtype=bool) if flag in adata.var else np.diff(matrix.indptr) > 0
+    if flag in adata.var:
+        _warn_of_what_is_lost(adata, key)
     return StoredNetwork(
         genes=adata.var_names.to_numpy(dtype=object),
         matrix=matrix,
@@ -123,7 +128,7 @@ def read_network(adata: AnnData, key: str) -> StoredNetwork:
         std=_beside(adata, key, "std"),
         sign=_beside(adata, key, "sign"),
         is_regulator=is_regulator,
-        prior=_stored_prior(adata, key),
+        prior=stored_prior(adata, key),
         holds_probabilities=_holds_probabilities(adata, key, matrix),
     )
 
@@ -149,10 +154,41 @@ def _as_csr(values: Any, slot: str) -> sparse.csr_matrix:
     return sparse.csr_matrix(values, dtype=np.float32)
 
 
-def _stored_prior(adata: AnnData, key: str) -> pd.DataFrame | None:
+def stored_prior(adata: AnnData, key: str) -> pd.DataFrame | None:
+    """The edges of ``uns[key]["prior"]``; ``None`` for a network made without a prior, or without its record."""
     record = adata.uns.get(key)
     prior = record.get("prior") if hasattr(record, "get") else None
     return prior if isinstance(prior, pd.DataFrame) else None
+
+
+def n_renamed(adata: AnnData, key: str) -> int:
+    """How many genes of the prior under ``key`` go by another name since.
+
+    Genes may also have been left out since. Where there are not as many as the network was made of (or the record does
+    not say how many), a name that is missing tells nothing, but that not one is known does.
+    """
+    prior = stored_prior(adata, key)
+    if prior is None or not len(prior):
+        return 0
+    names = pd.Index(prior["source"].astype(str)).union(prior["target"].astype(str), sort=False).unique()
+    n_missing = int((~names.isin(adata.var_names)).sum())
+    n_genes = adata.uns[key].get("data", {}).get("n_genes")
+    return n_missing if n_missing == len(names) or n_genes == adata.n_vars else 0
+
+
+def _warn_of_what_is_lost(adata: AnnData, key: str) -> None:
+    if key not in adata.uns:
+        warn_user(
+            f".varp[{key!r}] has lost its record, .uns[{key!r}]: which edges are in the prior, and which repress, is "
+            "unknown, so that every edge counts as activating. Take the record along, in `ad.concat` by "
+            "`merge='same', uns_merge='same'`."
+        )
+    elif n_missing := n_renamed(adata, key):
+        warn_user(
+            f"Genes were renamed since the network .varp[{key!r}] was made: {n_missing:,} of its prior's are not in "
+            "var_names. Their edges count as activating, and as not in the prior. Rename the sources and targets in "
+            f"`adata.uns[{key!r}]['prior']` as well, or run `sg.tl.fit_grn` again."
+        )
 
 
 def _holds_probabilities(adata: AnnData, key: str, matrix: sparse.csr_matrix) -> bool:

@@ -333,6 +333,8 @@ def file_sha256(path: Path) -> str:
 def _check_exists(path: Path) -> None:
     if not path.exists():
         msg = f"There are no weights at {path}. Pass the path of a checkpoint, or of a folder that ScBERT.save wrote."
+        if (inside := path.parent / "encoder" / path.name).exists():
+            msg = f"{path.parent} is a model of ScBERTModel.save, which keeps its encoder in a folder: {inside.parent}."
         raise WeightsUnavailableError(msg)
 
 

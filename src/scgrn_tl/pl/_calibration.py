@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scgrn_tl.core import ArgumentError, open_anndata
 from scgrn_tl.core.metrics import edge_metrics
+from scgrn_tl.core.user_warning import warn_user
 from scgrn_tl.get._slots import read_network
 
 from ._pair_scores import labeled_part, stored_scores
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from scgrn_tl.core import EdgeSplit
 
 __all__ = ["calibration"]
-
-LOGGER = logging.getLogger(__name__)
 
 
 def calibration(
@@ -87,11 +85,9 @@ def calibration(
     _check_probabilities(adata, key)
     scored = stored_scores(adata, key, pairs)
     if not scored.is_stored.all():
-        LOGGER.warning(
-            "%s of %s pairs have no value stored in .varp[%r] (`max_edges`): they are left out.",
-            f"{int((~scored.is_stored).sum()):,}",
-            f"{len(scored.labels):,}",
-            key,
+        warn_user(
+            f"{int((~scored.is_stored).sum()):,} of {len(scored.labels):,} pairs have no value stored in "
+            f".varp[{key!r}] (`max_edges`): they are left out."
         )
     if not scored.is_stored.any():
         msg = f"None of the {part} pairs has a value stored in .varp[{key!r}]: there is nothing to draw."

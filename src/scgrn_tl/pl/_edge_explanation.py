@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,13 +99,17 @@ def edge_explanation(
         _say(drawn[2], "messages", absent["messages"])
     else:
         _draw_messages(drawn[2], messages)
+    _wrap(drawn)
     return drawn
 
 
 def _read(adata: AnnData, key: str, source: str, target: str) -> tuple[Mapping[str, Any], pd.Series]:
     record = adata.uns.get(key)
     if not hasattr(record, "get") or "edges" not in record:
-        msg = f"Did not find an explanation in .uns[{key!r}]. Run `sg.tl.explain_edges(adata, [(…, …)])` first."
+        explained = [str(name) for name, value in adata.uns.items() if hasattr(value, "get") and "absent" in value]
+        close = get_close_matches(key, explained, 1, 0.0)
+        meant = f" Did you mean key={close[0]!r}?" if close else ""
+        msg = f"Did not find an explanation in .uns[{key!r}]. Run `sg.tl.explain_edges(adata, [(…, …)])` first.{meant}"
         raise MissingKeyError(msg)
     edges = record["edges"]
     found = edges[(edges["source"].astype(str) == source) & (edges["target"].astype(str) == target)]
@@ -157,13 +162,13 @@ def _draw_logit(ax: Axes, edge: pd.Series, absent: str | None) -> None:
     parts = {"hub rates": ("hub", GREY), "specificity": ("specificity", VERMILLION), "together": ("logit", BLACK)}
     if absent is not None:
         parts = {"log-odds": ("logit", BLACK)}
-    start, ends = 0.0, [0.0]
+    start, reached = 0.0, [0.0]
     for row, (name, color) in enumerate(parts.values()):
         value = float(edge[name])
         begin = start if name == "specificity" else 0.0
         ax.barh(row, value, left=begin, height=0.55, color=color, gid=name)
         end = begin + value
-        ends.append(end)
+        reached.append(end)
         if name == "hub":
             start = end
             ax.plot([end, end], [row, row + 1], color=GREY, lw=0.6, zorder=0.5)
@@ -171,19 +176,19 @@ def _draw_logit(ax: Axes, edge: pd.Series, absent: str | None) -> None:
             ax.plot([end, end], [row, row + 1], color=GREY, lw=0.6, zorder=0.5)
         ax.annotate(
             f"{value:+.2f}".replace("-", "−"),
-            (end, row),
-            xytext=(3 if value >= 0 else -3, 0),
+            (max(begin, end, 0.0), row),  # right of the bar and of the line at 0: to the left are names
+            xytext=(3, 0),
             textcoords="offset points",
             va="center",
-            ha="left" if value >= 0 else "right",
+            ha="left",
             fontsize=SMALL,
             color=BLACK,
         )
     ax.axvline(0, color=BLACK, lw=0.6)
     ax.set_yticks(range(len(parts)), list(parts))
     ax.set_ylim(len(parts) - 0.5, -0.5)
-    room = 0.2 * (max(ends) - min(ends))  # for the numbers
-    ax.set_xlim(min(ends) - room * (min(ends) < 0), max(ends) + room * (max(ends) > 0))
+    span = max(reached) - min(reached)
+    ax.set_xlim(min(reached) - 0.02 * span * (min(reached) < 0), max(reached) + 0.3 * span)  # room for the numbers
     ax.set_xlabel("log-odds")
     quiet(ax)
     ax.spines["left"].set_visible(False)
@@ -259,11 +264,38 @@ def _draw_messages(ax: Axes, messages: list[pd.DataFrame]) -> None:
 
 def _say(ax: Axes, what: str, reason: str) -> None:
     """An empty panel that says why it is."""
+    ax.set_axis_off()
+    words = f"No {what}: {reason}".replace("`", "")
+    ax.text(
+        0.0,
+        0.5,
+        words,
+        transform=ax.transAxes,
+        va="center",
+        fontsize=SMALL,
+        fontstyle="italic",
+        color=GREY,
+        gid="absent",
+        in_layout=False,
+    )
+
+
+def _wrap(axes: Sequence[Axes]) -> None:
+    """Break the lines of what panels say, so that they are no wider than the panel will be."""
     import textwrap
 
-    ax.set_axis_off()
-    words = textwrap.fill(f"No {what}: {reason}".replace("`", ""), 58)
-    ax.text(0.0, 0.5, words, transform=ax.transAxes, va="center", fontsize=SMALL, fontstyle="italic", color=GREY)
+    said = [(ax, text) for ax in axes for text in ax.texts if text.get_gid() == "absent"]
+    if not said:
+        return
+    figure = axes[0].figure.figure
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+    for ax, text in said:
+        words, width = text.get_text(), ax.get_window_extent().width
+        n_letters = int(len(words) * width / text.get_window_extent().width * 1.1)
+        while text.get_window_extent().width > width and n_letters > 10:
+            text.set_text(textwrap.fill(words, n_letters))
+            n_letters -= 1
 
 
 def _short(name: str, longest: int = _LONGEST_GENE) -> str:

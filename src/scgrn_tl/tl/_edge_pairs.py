@@ -32,6 +32,9 @@ def pairs_of(edges: Any) -> list[tuple[str, str]]:
         edges = list(zip(edges["source"], edges["target"], strict=True))
     if isinstance(edges, tuple) and len(edges) == 2 and all(isinstance(name, str) for name in edges):
         edges = [edges]
+    if hasattr(edges, "__len__") and not len(edges):
+        msg = "There are no edges: edges is empty. Give pairs (source, target), or None for those of the network."
+        raise ArgumentError(msg)
     given = list(edges) if isinstance(edges, Iterable) and not isinstance(edges, (str, dict)) else []
     if not given or not all(not isinstance(pair, str) and isinstance(pair, Iterable) for pair in given):
         msg = f"edges is pairs (source, target) or a DataFrame with these columns, at least one; not {edges!r}."

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from scgrn_tl.core import ArgumentError, MissingKeyError
+from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.genes import mismatch_hint
+from scgrn_tl.core.user_warning import warn_user
 from scgrn_tl.get import grn_df
-from scgrn_tl.get._slots import read_network
+from scgrn_tl.get._slots import n_renamed, stored_prior
 
 from ._cell_groups import CellGroups
 from ._edge_pairs import pairs_of
+from ._fitted_embedding import fitted_embedding, network_params
 from ._message_table import message_table
 from ._slots import Slots, check_key, open_anndata, run_record, write_slots
-from ._stored_embedding import read_stored_embedding
 from ._weight_shares import weight_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from anndata import AnnData
     from mudata import MuData
 
 __all__ = ["explain_edges"]
-
-LOGGER = logging.getLogger(__name__)
 
 _CERTAIN = 2.0**-24
 """Probabilities nearer to 0 or 1 than this are one of them in float32; their log-odds are those of this distance."""
@@ -83,10 +82,12 @@ def explain_edges(
         Column of ``obs`` with groups of cells, such as cell types; all cells are one group if ``None``. Cells without a
         value are the group ``"no group"``.
     key
-        Where the network is stored.
+        Where the network is stored; ``f"{key}_{group}"`` for the network of a group of cells. If that was fitted with
+        an embedding of the group, weights are shares among its cells, and say nothing of what the network of all cells
+        contributes (``group_pooling``).
     rep
-        ``key_added`` of the :func:`scbert_embed` whose embedding the network was fitted with; ``None`` leaves cells
-        out.
+        ``key_added`` of the :func:`scbert_embed` whose embedding the network was fitted with; after joint training, of
+        the one that embedded with the trained encoder. ``None`` leaves cells out.
     top_n
         How many edges, if ``edges`` is ``None``.
     n_cells
@@ -122,7 +123,8 @@ def explain_edges(
         ``"regulates"`` of a regulator of the gene; ``"activated by"`` and so on of its target, since messages run
         against edges too; ``"self"``), ``attention``, ``uniform`` (1 over the number of messages into the gene).
     ``absent`` : dict
-        For parts that are left out, ``"cells"`` (with ``top_cells``), ``"messages"`` or ``"hubs"``: why.
+        For parts that are left out, ``"cells"`` (with ``top_cells``), ``"messages"`` or ``"hubs"``: why. So are cells
+        where the AnnData no longer holds the cells or the embedding that the network was fitted with.
     ``params``, ``version``
         The arguments, and the package's version.
 
@@ -171,7 +173,8 @@ def explain_edges(
         msg = f"There is nothing to explain .varp[{key!r}] with. {' '.join(absent.values())}"
         raise ArgumentError(msg)
     for name, reason in absent.items():
-        LOGGER.warning("The explanation is without %s. %s", name, reason)
+        if name != "cells" or rep is not None:  # else it was asked for
+            warn_user(f"The explanation is without {name}. {reason}")
     slots = Slots()
     slots.uns[key_added] = run_record(
         {
@@ -200,7 +203,9 @@ def _edge_table(adata: AnnData, edges: Any, key: str, top_n: int) -> pd.DataFram
     else:
         pairs = pd.DataFrame(pairs_of(edges), columns=["source", "target"])
         sources, targets = pairs["source"].unique(), pairs["target"].unique()
-        stored = grn_df(adata, key=key, tfs=sources, targets=targets, min_probability=None)
+        _check_names(adata, sources, targets, key)
+        regulators = sources if f"{key}_is_tf" in adata.var else None
+        stored = grn_df(adata, key=key, tfs=regulators, targets=targets, min_probability=None)
         table = pairs.merge(stored, how="left", on=["source", "target"])
         if (missing := table["weight"].isna()).any():
             first = table[missing].iloc[0]
@@ -225,6 +230,24 @@ def _edge_table(adata: AnnData, edges: Any, key: str, top_n: int) -> pd.DataFram
     )
 
 
+def _check_names(adata: AnnData, sources: np.ndarray, targets: np.ndarray, key: str) -> None:
+    """Raise :class:`ArgumentError` unless edges are among genes, and go out of regulators."""
+    if key not in adata.varp:
+        return  # as `grn_df` says
+    if len(unknown := pd.Index([*sources, *targets]).unique().difference(adata.var_names, sort=False)):
+        msg = f"edges has names that are not among the {adata.n_vars:,} genes: {', '.join(map(repr, unknown[:10]))}."
+        raise ArgumentError(f"{msg} {mismatch_hint(list(unknown), list(adata.var_names), what='names')}".rstrip())
+    flag = f"{key}_is_tf"
+    scored = adata.var_names[adata.var[flag].to_numpy(dtype=bool)] if flag in adata.var else pd.Index(sources)
+    if len(unscored := pd.Index(sources).difference(scored, sort=False)):
+        msg = (
+            f"edges has sources that were not scored as regulators: {', '.join(map(repr, unscored[:10]))}. The "
+            f"{len(scored):,} regulators of .varp[{key!r}] are var_names[var[{flag!r}]]; others are scored with "
+            "`sg.tl.fit_grn(tf_names=…)`."
+        )
+        raise ArgumentError(msg)
+
+
 def _explain_hubs(table: pd.DataFrame, key: str) -> _Part | str:
     """Nothing to add to the table of edges, unless it does not tell hubs and specificity apart."""
     if table["specificity"].isna().all():
@@ -238,30 +261,26 @@ def _explain_cells(
     """Shares of the pooling weights."""
     if rep is None:
         return "rep=None leaves cells out."
-    fitted_with = np.atleast_1d(_params(adata, key).get("use_rep", [])).astype(str).tolist()
-    if rep not in fitted_with:
-        which = ", ".join(f"varm[{name!r}]" for name in fitted_with) or "no gene embedding"
-        return f"The network was fitted with {which}, not with varm[{rep!r}] (rep=)."
-    try:
-        embedding = read_stored_embedding(adata, rep)
-    except MissingKeyError as error:
-        return str(error)
-    if embedding.record.get("params", {}).get("pool") == "mean":
-        return f"varm[{rep!r}] is the plain mean over cells (pool='mean'): every cell weighs the same."
-    slot = f"{rep}_attention"
+    embedding = fitted_embedding(adata, key, rep)
+    if isinstance(embedding, str):
+        return embedding
+    slot, names_of = f"{embedding.key}_attention", f"uns[{embedding.key!r}]['genes']"
     attention = adata.obsm.get(slot)
     if attention is None:
         return f"There is no obsm[{slot!r}]: run `sg.tl.scbert_embed(adata, store_attention=True)`."
-    if attention.shape[1] != len(embedding.genes):
+    if attention.shape[1] != len(embedding.stored.genes):
         msg = (
-            f"obsm[{slot!r}] has {attention.shape[1]} columns, but uns[{rep!r}]['genes'] names "
-            f"{len(embedding.genes)} genes. Run `sg.tl.scbert_embed` again."
+            f"obsm[{slot!r}] has {attention.shape[1]} columns, but {names_of} names {len(embedding.stored.genes)} "
+            "genes. Run `sg.tl.scbert_embed` again."
         )
         raise ArgumentError(msg)
-    columns = pd.Index(embedding.genes).get_indexer(genes)
+    columns = pd.Index(embedding.stored.genes).get_indexer(genes)
     is_known = columns >= 0
+    has_vector = np.isfinite(embedding.vectors[adata.var_names.get_indexer(genes)]).all(axis=1)
+    if not is_known.any() and has_vector.any():
+        return "Genes were renamed since the embedding was made: run `sg.tl.scbert_embed` again."
     if not is_known.any():
-        return f"None of these genes is embedded (uns[{rep!r}]['genes'])."
+        return f"None of these genes is embedded ({names_of})."
     names = [_ALL] if groups is None else [*groups.labels, _NO_GROUP]
     codes = np.zeros(adata.n_obs, dtype=np.int64) if groups is None else groups.codes % len(names)  # −1 is the last
     known = [gene for gene, is_there in zip(genes, is_known, strict=True) if is_there]
@@ -276,7 +295,11 @@ def _explain_cells(
     )
     about = pd.DataFrame({"embedded": is_known, "effective_cells": 0.0}, index=genes)
     about.loc[known, "effective_cells"] = shares.effective_cells
-    about["note"] = np.where(is_known, "", f"Not embedded: the encoder does not know it (uns[{rep!r}]['genes']).")
+    why = np.where(has_vector, "it was renamed since", "the encoder does not know it")
+    about["note"] = [
+        "" if is_there else f"Not embedded: {reason} ({names_of})."
+        for is_there, reason in zip(is_known, why, strict=True)
+    ]
     tables = {
         "cells": shares.by_group(names),
         "top_cells": shares.strongest(adata.obs_names, np.array(names, dtype=object)[codes]),
@@ -286,19 +309,17 @@ def _explain_cells(
 
 def _explain_messages(adata: AnnData, genes: list[str], key: str, n_messages: int) -> _Part | str:
     """The messages that the genes attend to."""
-    slot, prior = f"{key}_attention", read_network(adata, key).prior
+    slot, prior = f"{key}_attention", stored_prior(adata, key)
+    if slot in adata.varp and key not in adata.uns:
+        return f"There is no .uns[{key!r}], which tells whose messages .varp[{slot!r}] weighs."
+    if n_renamed(adata, key):
+        return "Genes were renamed since the network was made: run `sg.tl.fit_grn` again."
     if slot not in adata.varp or prior is None or "trained_on" not in prior:
+        method = network_params(adata, key).get("method")
         return (
-            f"There is no .varp[{slot!r}] (method {_params(adata, key).get('method')!r}): only `sg.tl.fit_grn` with "
+            f"There is no .varp[{slot!r}] (method {method!r}): only `sg.tl.fit_grn` with "
             "method='sctransnet' and use_gnn=True has a graph that is attended to."
         )
     edges = prior[prior["trained_on"].to_numpy(dtype=bool)].astype({"source": object, "target": object})
     messages, about = message_table(genes, adata.varp[slot], adata.var_names, edges, n_messages=n_messages)
     return _Part({"messages": messages}, about)
-
-
-def _params(adata: AnnData, key: str) -> Mapping[str, Any]:
-    """The parameters that the network was made with; none where there is no record."""
-    record = adata.uns.get(key)
-    params: Mapping[str, Any] = record.get("params", {}) if hasattr(record, "get") else {}
-    return params

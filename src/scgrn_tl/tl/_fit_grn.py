@@ -25,6 +25,7 @@ from scgrn_tl.core import (
 from scgrn_tl.core.calibration import calibrate
 from scgrn_tl.core.gene_embedding import JoinedEmbedding, check_embeddings, embedding_keys, join_embeddings
 
+from ._fitted_embedding import data_record
 from ._group_embeddings import embeddings_of_groups
 from ._group_networks import FittedNetwork, add_group_networks, check_groups, stale_groups, warn_of_small_groups
 from ._joint_embedding import JointEmbedding, check_joint, earlier_joint_slots
@@ -165,9 +166,10 @@ def fit_grn(
         ``best_epoch`` (the epoch used, where the method chooses one; of an ensemble one for each model), ``prior``
         (DataFrame: the edges trained on, which are those that carry messages, and validated on, as ``trained_on``
         tells; never those of a test part), ``prior_report`` (what was dropped from the prior), ``prior_sha256``,
-        ``seconds``. With ``joint=True`` also ``joint`` (``n_cells``, ``n_cells_sampled``, ``weights_sha256`` of the
-        encoder as it was, ``shift``: how far the embedding moved, over its spread). With ``groupby``, ``groups`` (their
-        names) and ``group_fits`` (DataFrame: ``group``, as it stands in keys, ``label``, as in ``obs``, ``n_cells``,
+        ``data`` (``n_cells``, ``n_genes``, ``embedding_sha256`` of each of ``use_rep``), ``seconds``. With
+        ``joint=True`` also ``joint`` (``n_cells``, ``n_cells_sampled``, ``weights_sha256`` of the encoder as it was,
+        ``shift``: how far the embedding moved, over its spread). With ``groupby``, ``groups`` (their names) and
+        ``group_fits`` (DataFrame: ``group``, as it stands in keys, ``label``, as in ``obs``, ``n_cells``,
         ``own_weight`` (w), ``use_rep``, ``auroc`` and ``auprc`` on the validation pairs).
 
     With ``groupby``, the same fields for every group, under ``f"{key_added}_{group}"``, but for ``std``; probabilities
@@ -291,11 +293,11 @@ def fit_grn(
             "max_edges": max_edges,
             "groupby": groupby,
             "group_pooling": None if groupby is None else group_pooling,
-            "n_models": n_models,
             "joint": joint,
             "joint_to": None if joint_to is None else str(joint_to),
             **entry.parameters,
             **params,
+            "n_models": n_models,
         },
         values="probability",
         directed=entry.directed,
@@ -307,6 +309,7 @@ def fit_grn(
         prior=known.to_frame().assign(trained_on=known.among(split.train.positives)),
         prior_report=dict(network.report),
         prior_sha256=known.sha256(),
+        data=data_record(data, reps if embedding is not None else ()),
         seconds=time.perf_counter() - started,
     )
     if groups is not None:

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from scgrn_tl.core import ArgumentError, read_embedding
-from scgrn_tl.core.gene_embedding import join_embeddings
+from scgrn_tl.core.gene_embedding import embedding_keys, join_embeddings
 
 from ._cell_groups import CellGroups, rename_advice
+from ._fitted_embedding import data_record
 from ._network_slots import network_slots
 from ._slots import Slots, run_record
 
@@ -151,6 +152,8 @@ def add_group_networks(
         own, weight = _own_fit(fitted, task, n_cells, params["group_pooling"])
         pooled = _pool(own, fitted.scores, weight)
         metrics = fitted.metrics(pooled)
+        # a group without a fit of its own has the network of all cells, and its embedding
+        used = own_reps if weight else embedding_keys(params.get("use_rep"))
         scaling = fitted.calibration
         added = network_slots(
             pooled,
@@ -166,16 +169,17 @@ def add_group_networks(
                 "group": name,
                 "n_cells": n_cells,
                 "own_weight": weight,
-                "use_rep": own_reps[0] if len(own_reps) == 1 else own_reps or None,
+                "use_rep": used[0] if len(used) == 1 else used or None,
             },
             **{entry: record[entry] for entry in _SHARED if entry in record},
             metrics=metrics,
+            data=data_record(adata, used),
             history=dict(own.history),
         )
         for slot, entry, value in added.items():
             getattr(slots, slot)[entry] = value
         slots.dropped |= added.dropped
-        row = {"group": name, "label": label, "n_cells": n_cells, "own_weight": weight, "use_rep": ", ".join(own_reps)}
+        row = {"group": name, "label": label, "n_cells": n_cells, "own_weight": weight, "use_rep": ", ".join(used)}
         rows.append(row | _validation(metrics))
     record["groups"] = np.array(groups.names, dtype=object)
     record["group_fits"] = pd.DataFrame(rows)

@@ -169,7 +169,8 @@ class JointEmbedding:
         """
         embeddings = [self._embed(encoder) for encoder in scores.model.encoders]
         scores.model.use_embeddings(embeddings)
-        return scores.model.scores(), np.mean(embeddings, axis=0)
+        # the graph network reads no embedding: what it attends to stays
+        return replace(scores.model.scores(), attention=scores.attention), np.mean(embeddings, axis=0)
 
     def _embed(self, encoder: ScBERT) -> np.ndarray:
         from scgrn_tl.models.pooling import GenePool
