@@ -342,7 +342,7 @@ def test_the_network_of_a_group(of_groups, edge, rep):
     record = adata.uns["edge_explanation"]
     assert record["absent"] == {}
     members = np.flatnonzero(adata.obs["scbert_pooled"] & (adata.obs["type"] == "NK/T"))
-    assert record["cells"]["group"].tolist() == ["NK_T", "NK_T"]
+    assert record["cells"]["group"].tolist() == ["NK/T", "NK/T"]
     assert (record["cells"]["n_cells"] == len(members)).all()
     np.testing.assert_allclose(record["cells"][["cell_share", "weight_share"]], 1)
     column = list(adata.uns["scbert"]["genes"]).index(edge[1])
