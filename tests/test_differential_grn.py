@@ -251,6 +251,7 @@ def test_composition_is_no_difference_within_strata():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*edges are not tested:UserWarning")
 def test_false_discovery_rate_over_twenty_simulations():
     wrong, power, any_of_null = [], [], []
     for seed in range(20):

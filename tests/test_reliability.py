@@ -406,7 +406,7 @@ def test_prior_columns(world: World, tmp_path: Path, form: str) -> None:
     accepted = ("source", "TF", "Gene1", "regulator", "target", "Gene2", "gene")
     with refused(adata, PriorError, "['from', 'to', 'sign']", *accepted, ".rename(") as message:
         fit(adata, world, prior=prior if form == "frame" else tmp_path / "prior.csv")
-    mended = eval(re.search(r"`(prior\.rename\(.*?\))`", message[0])[1], {"prior": prior})
+    mended = eval(re.search(r"`(table\.rename\(.*?\))`", message[0])[1], {"table": prior})
     assert list(mended.columns) == list(world.prior.columns)
 
 

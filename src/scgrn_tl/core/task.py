@@ -45,8 +45,6 @@ class GRNTask:
         Training and validation pairs; its test part is empty. ``None`` for methods without supervision.
     embedding
         ``float32[G, D]`` gene embedding, NaN rows where a gene has none; ``None`` if not used.
-    embedding_widths
-        Where ``embedding`` is several side by side, the width of each, D in all; empty for a single one.
     seed
         Seed of everything random in the method.
     device
@@ -62,6 +60,8 @@ class GRNTask:
     cells
         Cells that ``embedding`` was pooled over and their encoder, for a method that trains the encoder along; ``None``
         where the embedding stays as it is.
+    embedding_widths
+        Where ``embedding`` is several side by side, the width of each, D in all; empty for a single one.
     """
 
     expression: Any
@@ -70,13 +70,13 @@ class GRNTask:
     prior: PriorNetwork | None = None
     split: EdgeSplit | None = None
     embedding: np.ndarray | None = None
-    embedding_widths: tuple[int, ...] = ()
     seed: int = 0
     device: str = "cpu"
     n_jobs: int | None = None
     pseudotime: np.ndarray | None = None
     prepared: Mapping[str, np.ndarray] | None = None
     cells: EncoderCells | None = None
+    embedding_widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         n_genes = len(self.genes)
