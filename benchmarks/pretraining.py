@@ -14,15 +14,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
+import pandas as pd
+from batches import mean_and_interval
 
 import scgrn_tl as sg
-
-
-def interval(values: list[float]) -> str:
-    """Mean ± half of the 95 % interval (Student's t)."""
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else np.nan
-    return f"{np.mean(values):.3f} ± {half:.3f}"
 
 
 def main() -> None:
@@ -49,10 +44,10 @@ def main() -> None:
             accuracy.append(record["validation_accuracy"])
             baseline.append(record["baseline_accuracy"])
             epochs.append(record["best_epoch"])
-        gain = [one - other for one, other in zip(accuracy, baseline, strict=True)]
+        accuracy, baseline = pd.Series(accuracy), pd.Series(baseline)
+        shares = " | ".join(map(mean_and_interval, (accuracy, baseline, accuracy - baseline)))
         print(
-            f"| {gene_init} | {interval(accuracy)} | {interval(baseline)} | {interval(gain)} "
-            f"| {np.mean(epochs):.1f} | {np.median(seconds):.0f} |",
+            f"| {gene_init} | {shares} | {np.mean(epochs):.1f} | {np.median(seconds):.0f} |",
             flush=True,
         )
 

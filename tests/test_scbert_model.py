@@ -243,6 +243,7 @@ def test_loggers_checkpoints_and_accumulated_gradients(tmp_path: Path) -> None:
         table["validation_loss"].dropna(), model.history["validation_loss"].iloc[:, 0].astype(float), rtol=1e-5
     )
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    assert model.trainer.global_step == 8  # of 54 cells 7 batches an epoch, two of them to a step
     best = sg.models.ScBERTModel.load(checkpoints.best_model_path, model.adata)
     assert same(weights(best), weights(model))
 
@@ -252,6 +253,7 @@ def test_half_precision_stays_near_full() -> None:
     full, half = (train(make_model(), precision=precision) for precision in ("32-true", "bf16-mixed"))
     losses = [model.history["validation_loss"].iloc[:, 0].astype(float) for model in (full, half)]
     np.testing.assert_allclose(*losses, rtol=0.03)
+    assert not np.allclose(*losses, rtol=1e-6)
     assert half.module.encoder.token_emb.weight.dtype == torch.float32
 
 
@@ -282,6 +284,17 @@ def test_training_that_cannot_be() -> None:
     adata.X = sparse.csr_matrix(np.full(adata.shape, 0.5))
     with pytest.raises(ArgumentError, match="Of 0 cells with counts"):
         train(make_model(adata))
+
+
+def test_held_out_cells_of_which_nothing_can_be_predicted() -> None:
+    """Each of two cells expresses a gene that the other does not."""
+    adata = make_adata(4)
+    adata.X = sparse.csr_matrix(np.eye(4, N_GENES) * 3)
+    sg.models.ScBERTModel.setup_anndata(adata)
+    model = sg.models.ScBERTModel(adata, gene_init="random", **TINY)
+    with pytest.raises(ArgumentError, match="held-out cells express no gene that the training cells express"):
+        train(model)
+    assert not model.is_trained
 
 
 @pytest.mark.parametrize("train_size", [0.9, 1.0])
@@ -583,7 +596,7 @@ def test_load_without_data(tmp_path: Path) -> None:
     assert same(dict(loaded.get_encoder().state_dict()), dict(model.get_encoder().state_dict()))
 
 
-def test_prefix_and_encoder_folder(tmp_path: Path) -> None:
+def test_prefix_and_encoder_folder(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     model = train(make_model())
     model.save(tmp_path / "model", prefix="run1_")
     loaded = sg.models.ScBERTModel.load(tmp_path / "model", make_adata(), prefix="run1_")
@@ -596,6 +609,8 @@ def test_prefix_and_encoder_folder(tmp_path: Path) -> None:
     assert np.isfinite(adata.varm["scbert"]).all()
     registry = sg.models.ScBERTModel.load_registry(str(tmp_path / "model"), prefix="run1_")
     assert registry["setup_args"]["labels_key"] == "type"
+    sg.models.ScBERTModel.view_setup_args(tmp_path / "model", prefix="run1_")
+    assert "'labels_key': 'type'" in capsys.readouterr().out
 
 
 def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

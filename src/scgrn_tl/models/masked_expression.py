@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from scgrn_tl.core.errors import ArgumentError
-from scgrn_tl.core.tokens import MASK_TOKEN, N_BINS, tokenize
+from scgrn_tl.core.tokens import MASK_TOKEN, N_BINS, log_normalize, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,10 +74,14 @@ class CellTokenizer:
     normalize: bool
     to_log2: float = 1.0
 
+    def logarithms(self, expression: np.ndarray) -> np.ndarray:
+        """``float64 (B, T)``, ``expression (B, G)``, which should be float64, on the log2 scale."""
+        known = expression[:, self.columns]
+        return log_normalize(known, expression.sum(axis=1)) if self.normalize else known * self.to_log2
+
     def __call__(self, expression: np.ndarray) -> np.ndarray:
-        """``int64 (B, T)`` tokens of ``expression (B, G)``, which should be in float64 as it is binned."""
-        totals = expression.sum(axis=1, dtype=np.float64) if self.normalize else None
-        return tokenize(expression[:, self.columns] * self.to_log2, totals)
+        """``int64 (B, T)``, tokens of ``expression (B, G)``."""
+        return tokenize(self.logarithms(expression))
 
 
 class MaskedBatch(NamedTuple):

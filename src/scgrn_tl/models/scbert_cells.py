@@ -13,7 +13,7 @@ from scvi.dataloaders import AnnDataLoader, DataSplitter
 
 from scgrn_tl.core.errors import ArgumentError
 from scgrn_tl.core.matrix import expression_matrix, summarize_expression
-from scgrn_tl.core.tokens import log_base_factor, log_normalize, needs_normalization
+from scgrn_tl.core.tokens import log_base_factor, needs_normalization
 
 from .masked_expression import CellTokenizer
 
@@ -188,21 +188,12 @@ def gene_vectors(
     cells = np.arange(manager.adata.n_obs)
     if len(cells) > CELLS_OF_VECTORS:
         cells = np.sort(np.random.default_rng(seed).choice(cells, CELLS_OF_VECTORS, replace=False))
-    expression = sparse.vstack(list(_log_expression(manager, tokenizer, cells)), format="csr")
+    blocks = [sparse.csr_matrix(tokenizer.logarithms(block), dtype=np.float32) for block in _blocks(manager, cells)]
+    expression = sparse.vstack(blocks, format="csr")
     known = make(expression, dim, seed=seed)
     vectors = np.zeros((n_genes, dim), dtype=np.float32)
     vectors[tokenizer.positions] = known * (np.sqrt(known.size) / max(float(np.linalg.norm(known)), 1e-12))
     return torch.from_numpy(vectors)
-
-
-def _log_expression(
-    manager: AnnDataManager, tokenizer: CellTokenizer, cells: np.ndarray
-) -> Iterator[sparse.csr_matrix]:
-    """Blocks ``(n, T)`` of expression on the log2 scale."""
-    for values in _blocks(manager, cells):
-        known = values[:, tokenizer.columns]
-        logarithms = log_normalize(known, values.sum(axis=1)) if tokenizer.normalize else known * tokenizer.to_log2
-        yield sparse.csr_matrix(logarithms, dtype=np.float32)
 
 
 def _blocks(manager: AnnDataManager, cells: np.ndarray) -> Iterator[np.ndarray]:

@@ -328,7 +328,6 @@ class ScBERTModel(StoredModel):
                 min_delta=early_stopping_min_delta,
                 patience=early_stopping_patience,
                 mode=early_stopping_mode,
-                strict=early_stopping_monitor != "validation_loss",
             )
             callbacks.append(stopping)
         options = {

@@ -141,8 +141,14 @@ class BestEpoch(Callback):
         """Look whether this epoch is the best so far."""
         if trainer.sanity_checking:
             return
+        if "validation_loss" not in trainer.callback_metrics:
+            msg = (
+                "The held-out cells express no gene that the training cells express, or none that was drawn: nothing "
+                "of them can be predicted. Take more cells, or a larger max_genes."
+            )
+            raise ArgumentError(msg)
         self._note(trainer, validation=True)
-        loss = float(trainer.callback_metrics.get("validation_loss", math.nan))
+        loss = float(trainer.callback_metrics["validation_loss"])
         if loss < self._least:
             self._least, self.epoch = loss, self._n_before + trainer.current_epoch + 1
             self._weights = copy_of(self._module(pl_module))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import rich.pretty  # noqa: F401  (scvi-tools prints set-ups by it, and does not import it)
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from scvi.data import AnnDataManager
@@ -75,7 +76,7 @@ class StoredModel(BaseModelClass):
             name: to_json(value, name) for name, value in self._get_user_attributes() if name.endswith("_")
         }  # before anything is written
         super().save(str(dir_path), prefix=prefix, overwrite=overwrite, save_anndata=save_anndata, **kwargs)
-        _write(dir_path, prefix or "", self.module.state_dict(), attributes, list(map(str, self.get_var_names())))
+        _write(dir_path, prefix or "", self.module.state_dict(), attributes)
         self.get_encoder().save(f"{dir_path}/{prefix or ''}encoder", self.vocabulary)
 
     @classmethod
@@ -204,7 +205,6 @@ def _write(
     prefix: str,
     tensors: Mapping[str, Tensor],
     attributes: Mapping[str, Any],
-    var_names: list[str],
 ) -> None:
     """Write both files, each beside its place first and then moved there.
 
@@ -214,8 +214,6 @@ def _write(
         Where, and what stands before the files' names.
     tensors, attributes
         As in :class:`_Saved`; the registry and the arguments are among the attributes.
-    var_names
-        Genes of the AnnData.
     """
     from scgrn_tl import __version__
 
@@ -226,7 +224,6 @@ def _write(
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "scgrn_tl_version": __version__,
-            "var_names": var_names,
             "weights_sha256": file_sha256(weights),
             "attributes": dict(attributes),
         }

@@ -77,7 +77,9 @@ class EncoderTraining:
         if not 0 < self.validation_fraction < 1:
             msg = f"validation_fraction is a share between 0 and 1, not {self.validation_fraction!r}."
             raise ArgumentError(msg)
-        if self.train_blocks is not None and (not isinstance(self.train_blocks, int) or self.train_blocks < 0):
+        if self.train_blocks is not None and (
+            not isinstance(self.train_blocks, (int, np.integer)) or self.train_blocks < 0
+        ):
             msg = f"train_blocks is a number of blocks, or None for the whole encoder; not {self.train_blocks!r}."
             raise ArgumentError(msg)
 
