@@ -327,7 +327,7 @@ def with_embeddings(adata, *, groupby="type", key="z", hashed=True):
 
 def chosen(adata, groupby="type", key="z"):
     groups = CellGroups.from_obs(adata, groupby, "groupby")
-    return embeddings_of_groups(adata, groups, groupby, (key,), stacklevel=1)
+    return embeddings_of_groups(adata, groups, groupby, (key,))
 
 
 @pytest.mark.parametrize("hashed", [True, False])
@@ -379,7 +379,7 @@ def test_one_of_several_embeddings_may_be_of_other_groups(adata):
     adata.uns["y"]["params"]["groupby"] = "state"
     groups = CellGroups.from_obs(adata, "type", "groupby")
     with pytest.warns(UserWarning, match="varm\\['y_a'\\] is not used"):
-        both = embeddings_of_groups(adata, groups, "type", ("y", "z"), stacklevel=1)
+        both = embeddings_of_groups(adata, groups, "type", ("y", "z"))
     assert both == {name: ("y", f"z_{name}") for name in SIZES}
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._flags import in_flags
 
@@ -27,15 +28,31 @@ class _Formatter(logging.Formatter):
 
 @contextmanager
 def log_to_stderr(level: int) -> Iterator[None]:
-    """Show the package's log while a command runs, and leave the logger as it was."""
+    """Show the package's log and warnings while a command runs, a plain line each, and leave both as they were."""
     logger, handler = logging.getLogger("scgrn_tl"), logging.StreamHandler()
     handler.setFormatter(_Formatter("%(message)s"))
     logger.addHandler(handler)
     try:
-        with log_level("scgrn_tl", level):
+        with log_level("scgrn_tl", level), _warnings_logged(logger):
             yield
     finally:
         logger.removeHandler(handler)
+
+
+@contextmanager
+def _warnings_logged(logger: logging.Logger) -> Iterator[None]:
+    """Have the warnings that are meant for users logged, without the line of code that they came from."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def log(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+            if issubclass(category, UserWarning):
+                logger.warning("%s", message)
+            else:
+                show(message, category, *args, **kwargs)
+
+        warnings.showwarning = log  # type: ignore[assignment]
+        yield
 
 
 @contextmanager

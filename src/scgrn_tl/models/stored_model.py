@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +15,7 @@ from scvi.model.base import BaseModelClass
 
 from scgrn_tl.core.device import resolve_device
 from scgrn_tl.core.errors import ArgumentError, WeightsError, WeightsUnavailableError
+from scgrn_tl.core.user_warning import warn_user
 
 from .checkpoint import file_sha256, save_tensors, write_beside
 from .json_values import from_json, to_json
@@ -264,11 +264,7 @@ def _read(
     if adata is None and stored.exists():
         adata = anndata.read_h5ad(stored)
     elif adata is None:
-        warnings.warn(
-            "No AnnData was saved with the model and none is given: the model is loaded without one.",
-            UserWarning,
-            stacklevel=3,
-        )
+        warn_user("No AnnData was saved with the model and none is given: the model is loaded without one.")
     init_params = {**arguments["non_kwargs"], **arguments["kwargs"]}
     return _Saved(
         tensors, attributes, registry, init_params, None if adata is None or adata is False else adata, Path(folder)

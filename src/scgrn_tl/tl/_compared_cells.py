@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from scgrn_tl.core import ArgumentError
 from scgrn_tl.core.names import did_you_mean
+from scgrn_tl.core.user_warning import warn_user
 
 from ._cell_groups import CellGroups
 from ._slots import clean_name
@@ -100,7 +100,6 @@ def compared_cells(
     strata: Iterable[str],
     *,
     min_cells: int,
-    stacklevel: int,
 ) -> ComparedCells:
     """The cells of both groups, in strata that have cells of both; warns of cells that are left out.
 
@@ -136,11 +135,9 @@ def compared_cells(
         raise ArgumentError(msg)
     if n_left_out:
         n_all = int((in_group | in_reference).sum())
-        warnings.warn(
+        warn_user(
             f"{n_left_out:,} of {n_all:,} cells are left out: their stratum has fewer than {FEWEST_OF_STRATUM} cells "
-            "of either group, or they are in none (strata=).",
-            UserWarning,
-            stacklevel=stacklevel + 1,
+            "of either group, or they are in none (strata=)."
         )
     cells = np.flatnonzero(usable)
     number = np.unique(stratum[cells], return_inverse=True)[1].astype(np.int64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from scipy import sparse
 from scgrn_tl.core import ArgumentError, MissingKeyError, PriorError, PriorNetwork
 from scgrn_tl.core.genes import mismatch_hint
 from scgrn_tl.core.network import edge_columns
+from scgrn_tl.core.user_warning import warn_user
 from scgrn_tl.get._slots import read_network
 
 from ._edge_pairs import pairs_of
@@ -48,7 +48,7 @@ class Candidates:
 
 
 def candidate_edges(
-    adata: AnnData, edges: Any, *, key: str, group: str, reference: str, min_probability: float, stacklevel: int
+    adata: AnnData, edges: Any, *, key: str, group: str, reference: str, min_probability: float
 ) -> Candidates:
     """Edges to compare, with their probabilities; warns of edges of unknown genes, and where there are hardly any.
 
@@ -63,8 +63,6 @@ def candidate_edges(
         The group's network is ``varp[f"{key}_{group}"]``.
     min_probability
         How likely.
-    stacklevel
-        Of warnings.
 
     Raises
     ------
@@ -78,7 +76,7 @@ def candidate_edges(
     genes = tuple(map(str, adata.var_names))
     own = [_network(adata, f"{key}_{name}") for name in (group, reference)]
     if edges is not None:
-        given = _named(adata, edges, genes, stacklevel=stacklevel + 1)
+        given = _named(adata, edges, genes)
         source, target = given.edge_index
         rank = -given.weight.astype(np.float64)
         n_unknown = _n_unknown(given)
@@ -86,11 +84,9 @@ def candidate_edges(
         source, target, rank = _likely(adata, own, key=key, min_probability=min_probability)
         n_unknown = 0
         if len(source) < FEW_EDGES:
-            warnings.warn(
+            warn_user(
                 f"Only {len(source)} edges of the stored networks have a probability of at least {min_probability:g} "
-                "and are compared. Lower min_probability=, or name the edges by `edges=`.",
-                UserWarning,
-                stacklevel=stacklevel + 1,
+                "and are compared. Lower min_probability=, or name the edges by `edges=`."
             )
     columns = {
         name: np.full(len(source), np.nan) if matrix is None else np.asarray(matrix[source, target], float).ravel()
@@ -99,7 +95,7 @@ def candidate_edges(
     return Candidates(pd.DataFrame({"source": source, "target": target, **columns, "rank": rank}), n_unknown)
 
 
-def _named(adata: AnnData, edges: Any, genes: tuple[str, ...], *, stacklevel: int) -> PriorNetwork:
+def _named(adata: AnnData, edges: Any, genes: tuple[str, ...]) -> PriorNetwork:
     """The edges that ``edges`` names, as far as they are between genes of the data."""
     if isinstance(edges, PriorNetwork):
         edges = edges.to_frame()  # its report is that of other genes
@@ -115,11 +111,9 @@ def _named(adata: AnnData, edges: Any, genes: tuple[str, ...], *, stacklevel: in
         raise PriorError(msg) from error
     if n_unknown := _n_unknown(network):
         such = f", such as {', '.join(map(repr, names[:3]))}" if names else ""
-        warnings.warn(
+        warn_user(
             f"{n_unknown:,} of the {network.report['edges_given']:,} edges of edges= are not compared: they have genes "
-            f"that are not in the data{such}.",
-            UserWarning,
-            stacklevel=stacklevel + 1,
+            f"that are not in the data{such}."
         )
     return network
 
@@ -188,16 +182,14 @@ def _likely(
     return highest.row[kept].astype(np.int64), highest.col[kept].astype(np.int64), -highest.data[kept].astype(float)
 
 
-def keep_likeliest(edges: pd.DataFrame, most: int, *, stacklevel: int) -> pd.DataFrame:
+def keep_likeliest(edges: pd.DataFrame, most: int) -> pd.DataFrame:
     """At most so many regulators of a target, the likeliest; sorted by target, then source."""
     place = edges.sort_values(["target", "rank", "source"]).groupby("target").cumcount()
     kept = edges[place.reindex(edges.index) < most]
     if len(kept) < len(edges):
-        warnings.warn(
+        warn_user(
             f"{len(edges) - len(kept):,} of {len(edges):,} edges are not tested: of a target, the {most} likeliest "
-            f"regulators are compared (max_regulators=, and no more than one for {CELLS_PER_REGULATOR} cells).",
-            UserWarning,
-            stacklevel=stacklevel + 1,
+            f"regulators are compared (max_regulators=, and no more than one for {CELLS_PER_REGULATOR} cells)."
         )
     return kept.sort_values(["target", "source"], ignore_index=True)
 

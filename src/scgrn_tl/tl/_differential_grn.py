@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from scipy import sparse
 from scgrn_tl.core import ArgumentError, check_unique_genes, make_task, parallel_map, spawn_seeds
 from scgrn_tl.core.coefficient_contrast import contrast_coefficients, permutation_pvalues, permute_within
 from scgrn_tl.core.parallel import check_n_jobs
+from scgrn_tl.core.user_warning import warn_user
 
 from ._cell_groups import CellGroups
 from ._compared_cells import choose_groups, compared_cells
@@ -173,16 +173,16 @@ def differential_grn(
     columns = [] if strata is None else [strata] if isinstance(strata, str) else list(strata)
     groups = CellGroups.from_obs(data, groupby, "groupby", most=None)
     group, reference = choose_groups(groups, group, reference, groupby=groupby)
-    cells = compared_cells(data, groups, group, reference, columns, min_cells=min_cells, stacklevel=2)
+    cells = compared_cells(data, groups, group, reference, columns, min_cells=min_cells)
     candidates = candidate_edges(
-        data, edges, key=key, group=group, reference=reference, min_probability=min_probability, stacklevel=2
+        data, edges, key=key, group=group, reference=reference, min_probability=min_probability
     )
     found = candidates.edges
     genes = np.unique(found[["source", "target"]])
     expression = _expression(data, layer, cells.cells, genes)  # (n, g)
     standard, testable = _standardized(expression, cells, min_cells)
     between = _between(found, genes[testable])
-    table = keep_likeliest(between, _most_regulators(cells, max_regulators), stacklevel=2)
+    table = keep_likeliest(between, _most_regulators(cells, max_regulators))
     report = {
         "edges_given": len(found) + candidates.n_unknown,
         "edges_tested": len(table),
@@ -259,7 +259,7 @@ def _standardized(expression: np.ndarray, cells: ComparedCells, min_cells: int) 
 
 
 def _between(edges: pd.DataFrame, testable: np.ndarray) -> pd.DataFrame:
-    """The edges between testable genes; warns, in the name of the caller's caller, of others."""
+    """The edges between testable genes; warns of others."""
     between = edges[edges["source"].isin(testable) & edges["target"].isin(testable)]
     if not len(between):
         msg = (
@@ -267,11 +267,9 @@ def _between(edges: pd.DataFrame, testable: np.ndarray) -> pd.DataFrame:
         )
         raise ArgumentError(msg)
     if len(between) < len(edges):
-        warnings.warn(
+        warn_user(
             f"{len(edges) - len(between):,} of {len(edges):,} edges are not tested: a gene is in too few cells "
-            "of a group (min_cells=), or does not vary.",
-            UserWarning,
-            stacklevel=3,
+            "of a group (min_cells=), or does not vary."
         )
     return between
 

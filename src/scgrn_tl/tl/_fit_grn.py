@@ -256,9 +256,9 @@ def fit_grn(
             task = replace(task, cells=training.sample())
     group_reps = {}
     if groups is not None and groupby is not None:
-        warn_of_small_groups(groups, groupby, stacklevel=2)
+        warn_of_small_groups(groups, groupby)
         if embedding is not None:
-            group_reps = embeddings_of_groups(data, groups, groupby, reps, stacklevel=2)
+            group_reps = embeddings_of_groups(data, groups, groupby, reps)
     known = network.restrict_to(np.concatenate([split.train.positives, split.validation.positives]))
     scores = entry.run(task, n_models=n_models, **params)
     if training is not None:

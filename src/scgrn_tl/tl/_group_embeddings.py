@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import TYPE_CHECKING, Any
+
+from scgrn_tl.core.user_warning import warn_user
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -48,7 +49,7 @@ def why_of_others(adata: AnnData, key: str, groups: CellGroups, groupby: str) ->
 
 
 def embeddings_of_groups(
-    adata: AnnData, groups: CellGroups, groupby: str, keys: tuple[str, ...], *, stacklevel: int
+    adata: AnnData, groups: CellGroups, groupby: str, keys: tuple[str, ...]
 ) -> dict[str, tuple[str, ...]]:
     """Group name → the keys of its embeddings: its own where there are such, else those of all cells.
 
@@ -60,20 +61,16 @@ def embeddings_of_groups(
         The groups, and their column.
     keys
         Embeddings of all cells.
-    stacklevel
-        Of the warning that embeddings are there under the groups' names, but are of others.
     """
     chosen: dict[str, list[str]] = {name: [] for name in groups.names}
     for key in keys:
         stored = [name for name in groups.names if f"{key}_{name}" in adata.varm]
         if stored and (why := why_of_others(adata, key, groups, groupby)) is not None:
             verb = "attentive_pool" if "weighting" in adata.uns[key]["params"] else "scbert_embed"
-            warnings.warn(
+            warn_user(
                 f"varm[{f'{key}_{stored[0]}'!r}] is not used, nor any other embedding of a group: {why} All groups "
                 f"take varm[{key!r}], of all cells. `sg.tl.{verb}(adata, groupby={groupby!r}, key_added={key!r})` "
-                "makes embeddings of these groups.",
-                UserWarning,
-                stacklevel=stacklevel + 1,
+                "makes embeddings of these groups."
             )
             stored = []
         for name, own in chosen.items():

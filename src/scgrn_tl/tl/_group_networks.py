@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import pandas as pd
 
 from scgrn_tl.core import ArgumentError, read_embedding
 from scgrn_tl.core.gene_embedding import embedding_keys, join_embeddings
+from scgrn_tl.core.user_warning import warn_user
 
 from ._cell_groups import CellGroups, rename_advice
 from ._fitted_embedding import data_record
@@ -88,15 +88,13 @@ def check_groups(adata: AnnData, groupby: str | None, pooling: float, *, key: st
     return groups
 
 
-def warn_of_small_groups(groups: CellGroups, groupby: str, *, stacklevel: int) -> None:
+def warn_of_small_groups(groups: CellGroups, groupby: str) -> None:
     """Say which groups have too few cells for a network of their own."""
     sizes = zip(groups.labels, np.bincount(groups.codes[groups.codes >= 0]).tolist(), strict=True)
     if small := [f"{label!r} ({size})" for label, size in sizes if size < MIN_CELLS]:
-        warnings.warn(
+        warn_user(
             f"{len(small)} of the {len(groups.names)} groups of obs[{groupby!r}] have fewer than {MIN_CELLS} cells and "
-            f"get the network of all cells: {', '.join(small[:5])}{', …' if len(small) > 5 else ''}.",
-            UserWarning,
-            stacklevel=stacklevel + 1,
+            f"get the network of all cells: {', '.join(small[:5])}{', …' if len(small) > 5 else ''}."
         )
 
 
