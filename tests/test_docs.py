@@ -65,6 +65,15 @@ def test_explaining_an_edge():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*edges are not tested:UserWarning")
+def test_groups():
+    adata = run_page("groups.md")["adata"]
+    assert adata.uns["grn"]["group_fits"]["use_rep"].tolist() == ["scbert_state1", "scbert_state2", "scbert_state3"]
+    assert adata.uns["differential_grn"]["params"]["reference"] == "condition1"
+    assert adata.uns["differential_grn"]["table"]["pvalue"].notna().sum() > 100
+
+
+@pytest.mark.slow
 def test_own_encoders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with sg.settings.override(cache_dir=tmp_path / "cache", progress=False):
