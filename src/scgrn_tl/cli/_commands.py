@@ -27,7 +27,7 @@ _PACKAGES = (
     "scgrn_tl", "numpy", "scipy", "pandas", "anndata", "scanpy", "torch", "torch-geometric", "scvi-tools",
     "performer-pytorch",
 )  # fmt: skip
-_EDGE_FILE = re.compile(r".+\.(?:(?:csv|tsv)(?:\.(?:gz|bz2|xz|zst))?|graphml|parquet)", re.IGNORECASE)
+_EDGE_FILE = re.compile(r".+\.(?:(?:csv|tsv)(?:\.(?:gz|bz2|xz|zst))?|graphml|parquet|sif|gmt)", re.IGNORECASE)
 
 
 def run_fit(arguments: argparse.Namespace) -> None:
@@ -37,9 +37,9 @@ def run_fit(arguments: argparse.Namespace) -> None:
     if method.supervised:  # else `fit_grn` says so
         params = {} if arguments.epochs is None else {"epochs": arguments.epochs}
         method.check_parameters(params, n_models=arguments.n_models)
-    path = _existing(arguments.prior, "prior")
+    paths = [_existing(path, "prior") for path in arguments.prior]
     adata = _read(arguments.input)
-    prior = PriorNetwork.from_any(path, adata.var_names)
+    prior = PriorNetwork.from_any(paths, adata.var_names)
     tf_names = _tf_names(arguments.tf_names, adata)
     use_rep = _embeddings(arguments.use_rep)
     if method.uses_embedding:
@@ -198,7 +198,7 @@ def _check_edges(path: str | None) -> None:
     if path is None:
         return
     if not _EDGE_FILE.fullmatch(Path(path).name):
-        msg = f"--edges is a .csv, .tsv (also .csv.gz and the like), .graphml or .parquet file, not {path!r}."
+        msg = f"--edges is a .csv, .tsv (also .csv.gz and the like), .graphml, .parquet, .sif or .gmt file, not {path!r}."
         raise ArgumentError(msg)
     folder = Path(path).expanduser().parent
     if not folder.is_dir():

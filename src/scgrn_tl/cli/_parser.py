@@ -137,9 +137,16 @@ def _embed(embed: argparse.ArgumentParser) -> None:
 
 def _fit(fit: argparse.ArgumentParser) -> None:
     fit.add_argument("input", metavar="IN.h5ad")
-    fit.add_argument("--prior", required=True, metavar="NET.csv", help="known edges: columns source,target[,sign]")
+    fit.add_argument(
+        "--prior",
+        action="append",
+        required=True,
+        metavar="NET.csv",
+        help="known edges: columns source,target[,sign], or a file of pySCENIC, CellOracle, TRRUST…; repeat it to join "
+        "several",
+    )
     fit.add_argument("--out", required=True, metavar="OUT.h5ad")
-    fit.add_argument("--edges", metavar="FILE", help="also write the edges: .csv, .tsv, .graphml or .parquet")
+    fit.add_argument("--edges", metavar="FILE", help="also write the edges: .csv, .tsv, .graphml, .parquet, .sif, .gmt")
     fit.add_argument(
         "--min-probability", type=_PROBABILITY, default=0.5, metavar="P", help="of the edges written (default 0.5)"
     )
@@ -166,7 +173,7 @@ def _fit(fit: argparse.ArgumentParser) -> None:
 def _infer(infer: argparse.ArgumentParser) -> None:
     infer.add_argument("input", metavar="IN.h5ad")
     infer.add_argument("--out", required=True, metavar="OUT.h5ad")
-    infer.add_argument("--edges", metavar="FILE", help="also write the edges: .csv, .tsv, .graphml or .parquet")
+    infer.add_argument("--edges", metavar="FILE", help="also write the edges: .csv, .tsv, .graphml, .parquet, .sif, .gmt")
     infer.add_argument("--top-n", type=_COUNT, metavar="N", help="write only the N edges of the highest score")
     infer.add_argument(
         "--method", default="grnboost2", metavar="NAME", help="an unsupervised one of `scgrn-tl methods` (grnboost2)"

@@ -25,6 +25,7 @@ from .matrix import ExpressionSummary, by_rows, expression_matrix, iter_cells, s
 from .memory import available_memory, peak_memory, total_memory
 from .network import PriorNetwork
 from .parallel import parallel_map
+from .prior_merge import PriorSources
 from .random import RNGLike, spawn_seeds
 from .split import EdgeSplit, LabeledPairs, SplitKind
 from .task import GRNScores, GRNTask
@@ -52,6 +53,7 @@ __all__ = [
     "PlattScaling",
     "PriorError",
     "PriorNetwork",
+    "PriorSources",
     "ProcessError",
     "RNGLike",
     "ScgrnError",

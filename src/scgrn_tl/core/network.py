@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from .errors import PriorError
 from .genes import check_unique_genes, mismatch_hint, same_but_case
+from .prior_columns import edge_columns, weights_and_signs
+from .prior_files import read_prior_file
+from .prior_forms import edge_table
+from .prior_merge import PriorSources, merge_edges, named_priors
 from .user_warning import warn_user
 
 if TYPE_CHECKING:
@@ -28,16 +30,6 @@ LOGGER = logging.getLogger(__name__)
 
 MIN_EDGES = 10
 MIN_REGULATORS = 2
-
-# In each pair the first match wins; compared in lower case.
-_SOURCE_NAMES = ("source", "tf", "gene1", "regulator")
-_TARGET_NAMES = ("target", "gene2", "gene")
-_SIGN_NAMES = ("sign", "mor", "mode", "effect")
-_WEIGHT_NAMES = ("weight", "score", "importance")
-_SIGN_WORDS = {
-    "activation": 1, "activates": 1, "activator": 1, "stimulation": 1, "positive": 1, "+": 1,
-    "repression": -1, "represses": -1, "repressor": -1, "inhibition": -1, "negative": -1, "-": -1,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +48,8 @@ class PriorNetwork:
         ``float32[E]``, positive; 1 where the source gave none.
     report
         What alignment with the genes dropped: name → count.
+    sources
+        Where several priors were put together, which edge stands in which of them; else ``None``.
     """
 
     genes: tuple[str, ...]
@@ -63,6 +57,7 @@ class PriorNetwork:
     sign: np.ndarray
     weight: np.ndarray
     report: Mapping[str, int] = field(default_factory=dict)
+    sources: PriorSources | None = None
 
     def __post_init__(self) -> None:
         edge_index = np.ascontiguousarray(self.edge_index, dtype=np.int64).reshape(2, -1)
@@ -96,7 +91,7 @@ class PriorNetwork:
         return self.edge_index.T
 
     def sha256(self) -> str:
-        """Hash of the edges by gene name, independent of their order."""
+        """Hash of the edges by gene name and of their signs, whatever their order and sources."""
         lines = sorted(
             f"{self.genes[s]}\t{self.genes[t]}\t{sign}"
             for s, t, sign in zip(*self.edge_index.tolist(), self.sign.tolist(), strict=True)
@@ -104,9 +99,9 @@ class PriorNetwork:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def to_frame(self) -> pd.DataFrame:
-        """The edges as a DataFrame ``source, target, weight, sign``."""
+        """The edges as a DataFrame ``source, target, weight, sign``, and ``sources`` where several were given."""
         names = np.asarray(self.genes, dtype=object)
-        return pd.DataFrame(
+        frame = pd.DataFrame(
             {
                 "source": names[self.edge_index[0]],
                 "target": names[self.edge_index[1]],
@@ -114,21 +109,24 @@ class PriorNetwork:
                 "sign": self.sign,
             }
         )
+        return frame if self.sources is None else frame.assign(sources=self.sources.labels())
 
     def restrict_to(self, pairs: np.ndarray) -> PriorNetwork:
         """Only those edges that stand in ``pairs`` (``int64[P, 2]``); a pair that is no edge is added with sign 0."""
-        n_genes = len(self.genes)
         pairs = np.unique(np.asarray(pairs, dtype=np.int64).reshape(-1, 2), axis=0)
-        own = self.edge_index[0] * n_genes + self.edge_index[1]
-        order = np.argsort(own)
-        wanted = pairs[:, 0] * n_genes + pairs[:, 1]
-        sign = np.zeros(len(wanted), dtype=np.int8)
-        weight = np.ones(len(wanted), dtype=np.float32)
-        if len(own):
-            at = order[np.minimum(np.searchsorted(own, wanted, sorter=order), len(own) - 1)]
-            known = own[at] == wanted
-            sign[known], weight[known] = self.sign[at[known]], self.weight[at[known]]
-        return PriorNetwork(self.genes, pairs.T, sign, weight, self.report)
+        at = self._find(pairs)
+        known = at >= 0
+        sign = np.zeros(len(pairs), dtype=np.int8)
+        weight = np.ones(len(pairs), dtype=np.float32)
+        sign[known], weight[known] = self.sign[at[known]], self.weight[at[known]]
+        sources = None if self.sources is None else self.sources[at]
+        return PriorNetwork(self.genes, pairs.T, sign, weight, self.report, sources)
+
+    def _find(self, pairs: np.ndarray) -> np.ndarray:
+        """``int64[P]``: which edge each of ``pairs`` (``int64[P, 2]``) is; −1 for a pair that is none."""
+        n_genes = len(self.genes)
+        own = pd.Index(self.edge_index[0] * n_genes + self.edge_index[1])
+        return own.get_indexer(pairs[:, 0] * n_genes + pairs[:, 1])
 
     def among(self, pairs: np.ndarray) -> np.ndarray:
         """``bool[E]``: which edges stand in ``pairs`` (``int64[P, 2]``)."""
@@ -140,6 +138,9 @@ class PriorNetwork:
         """One line: edges kept, and what was dropped and why."""
         dropped = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.report.items() if count)
         kept = f"{self.n_edges:,} edges of {len(self.regulators):,} regulators over {len(self.genes):,} genes"
+        if self.sources is not None:
+            counts = zip(self.sources.names, self.sources.holds.sum(axis=0), strict=True)
+            kept += f" out of {', '.join(f'{name} ({count:,})' for name, count in counts)}"
         return f"{kept} (of what was given: {dropped})" if dropped else kept
 
     def __repr__(self) -> str:
@@ -162,10 +163,18 @@ class PriorNetwork:
         Parameters
         ----------
         prior
-            A DataFrame with a source and a target column (``source,target``, ``TF,target``, ``Gene1,Gene2`` or
-            ``regulator,gene``, in any case) and optionally ``weight`` and ``sign``/``mor``/``mode``; a
-            :class:`networkx.DiGraph`; a path of a csv or tsv file; a G×G array or sparse matrix whose row regulates its
-            column; the key of such a matrix in ``adata.varp``; or a :class:`PriorNetwork`.
+            - A DataFrame with a source and a target column (``source,target``, ``TF,target``, ``Gene1,Gene2``,
+              ``regulator,gene`` or ``regulatoryGene,targetGene``, in any case) and optionally a weight (``weight``,
+              ``importance``, ``score``, ``EdgeWeight``) and a sign (``sign``, ``mor``, ``mode``, ``effect``, ``Type``);
+              CellOracle's base GRN; the table of ``pyscenic ctx``; a table of numbers with regulators for rows and
+              genes for columns, or of ranks as cisTarget has them (see :func:`scgrn_tl.io.read_rankings`).
+            - A :class:`networkx.DiGraph`; a dict of regulators and their targets, or of targets and their weights;
+              pySCENIC's regulons. A name such as ``"GATA1(-)"`` has a sign.
+            - A G×G array or sparse matrix whose row regulates its column, or the key of one in ``adata.varp``.
+            - A file with any of these: csv, tsv, gmt, sif, json, graphml, parquet or feather, compressed or not, told
+              by its content.
+            - Several of all these, in a list or in a dict of names: see below.
+            - A :class:`PriorNetwork`.
         genes
             The dataset's genes, unique.
         adata
@@ -179,6 +188,11 @@ class PriorNetwork:
         logged. Of an edge given with both signs the sign is dropped (0), the edge stays. A ``weight`` column is read as
         a sign too if some weight is negative (as in decoupler's networks).
 
+        Of several priors, all edges that stand in any of them, with the largest weight that one gives; a sign on which
+        two disagree is dropped and counted. :attr:`sources` and the column ``sources`` of :meth:`to_frame` tell which
+        edge stands in which. In a list they are called by their ``varp`` key, file, ``DataFrame.attrs["name"]`` or
+        place (``"prior_1"``).
+
         Raises
         ------
         PriorError
@@ -186,61 +200,55 @@ class PriorNetwork:
         """
         genes = tuple(str(gene) for gene in genes)
         check_unique_genes(genes)
-        if isinstance(prior, cls):
-            network = prior if prior.genes == genes else cls._from_frame(prior.to_frame(), genes)
-        elif isinstance(prior, pd.DataFrame):
-            network = cls._from_frame(prior, genes)
-        elif isinstance(prior, str) and adata is not None and prior in adata.varp:
-            network = cls._from_matrix(adata.varp[prior], genes)
-        elif isinstance(prior, (str, Path)):
-            network = cls._from_frame(_read_table(Path(prior).expanduser(), adata), genes)
-        elif isinstance(prior, np.ndarray) or sparse.issparse(prior):
-            network = cls._from_matrix(prior, genes)
-        elif hasattr(prior, "edges") and hasattr(prior, "is_directed"):
-            network = cls._from_graph(prior, genes)
+        several = named_priors(prior, adata)
+        if several is None:
+            network = cls._from_one(prior, genes, adata)
+        elif len(several) == 1:
+            network = cls._from_one(next(iter(several.values())), genes, adata)
         else:
-            msg = (
-                f"A prior of type {type(prior).__name__} cannot be read. Give a DataFrame with the columns "
-                "'source' and 'target', a networkx.DiGraph, a csv or tsv file, a genes × genes matrix or a varp key."
-            )
-            raise PriorError(msg)
+            network = cls._from_several(several, genes, adata)
         network._check_enough(min_edges=min_edges, min_regulators=min_regulators)
         LOGGER.info("Prior network: %s.", network.describe())
         return network
 
     @classmethod
-    def _from_graph(cls, graph: Any, genes: tuple[str, ...]) -> PriorNetwork:
-        if not graph.is_directed():
-            msg = "The prior is an undirected graph; who regulates whom is not told. Give a networkx.DiGraph."
-            raise PriorError(msg)
-        rows = [{**attributes, "source": s, "target": t} for s, t, attributes in graph.edges(data=True)]
-        return cls._from_frame(pd.DataFrame(rows, columns=None if rows else ["source", "target"]), genes)
+    def _from_one(
+        cls, prior: Any, genes: tuple[str, ...], adata: AnnData | None, *, may_be_empty: bool = False
+    ) -> PriorNetwork:
+        if isinstance(prior, cls):
+            return prior if prior.genes == genes else prior._over(genes)
+        if isinstance(prior, str) and adata is not None and prior in adata.varp:
+            prior = adata.varp[prior]
+        elif isinstance(prior, (str, Path)):
+            prior = read_prior_file(_existing(Path(prior).expanduser(), adata), genes)
+        return cls._from_frame(edge_table(prior, genes), genes, may_be_empty=may_be_empty)
 
     @classmethod
-    def _from_matrix(cls, matrix: Any, genes: tuple[str, ...]) -> PriorNetwork:
-        coo = sparse.coo_array(matrix)
-        if coo.shape != (len(genes), len(genes)):
-            msg = f"A prior matrix is genes × genes, here {len(genes)} × {len(genes)}; got {coo.shape}."
-            raise PriorError(msg)
-        names = np.asarray(genes, dtype=object)
-        kept = coo.data != 0
-        frame = pd.DataFrame(
-            {"source": names[coo.row[kept]], "target": names[coo.col[kept]], "weight": coo.data[kept].astype(float)}
-        )
-        return cls._from_frame(frame, genes)
+    def _from_several(cls, priors: Mapping[str, Any], genes: tuple[str, ...], adata: AnnData | None) -> PriorNetwork:
+        networks = {name: cls._from_one(prior, genes, adata, may_be_empty=True) for name, prior in priors.items()}
+        if any(network.n_edges for network in networks.values()):
+            for name, network in networks.items():
+                if not network.n_edges:
+                    warn_user(f"No edge of the prior {name!r} is among the genes: {network.describe()}.")
+        merged = merge_edges(networks)
+        return cls(genes, merged.edge_index, merged.sign, merged.weight, merged.report, merged.sources)
+
+    def _over(self, genes: tuple[str, ...]) -> PriorNetwork:
+        """The same edges over other genes."""
+        network = self._from_frame(self.to_frame(), genes)
+        if self.sources is None:
+            return network
+        at_own = pd.Index(self.genes).get_indexer(genes)
+        return replace(network, sources=self.sources[self._find(at_own[network.pairs])])
 
     @classmethod
-    def _from_frame(cls, frame: pd.DataFrame, genes: tuple[str, ...]) -> PriorNetwork:
-        if frame.columns.has_duplicates:
-            msg = f"The prior has columns of the same name: {sorted(frame.columns[frame.columns.duplicated()])}."
-            raise PriorError(msg)
-        columns = _by_lower_name(frame)
+    def _from_frame(cls, frame: pd.DataFrame, genes: tuple[str, ...], *, may_be_empty: bool = False) -> PriorNetwork:
         source_column, target_column = edge_columns(frame)
         index = pd.Index(genes)
         named = frame[[source_column, target_column]].notna().all(axis=1).to_numpy()
         source = np.where(named, index.get_indexer(frame[source_column].astype(str)), -1)
         target = np.where(named, index.get_indexer(frame[target_column].astype(str)), -1)
-        weight, sign = _weights_and_signs(frame, columns)
+        weight, sign = weights_and_signs(frame)
         known = (source >= 0) & (target >= 0)
         loops = known & (source == target)
         usable = known & ~loops
@@ -277,7 +285,7 @@ class PriorNetwork:
             merged["weight"].to_numpy(),
             report,
         )
-        if not network.n_edges and len(frame):
+        if not network.n_edges and len(frame) and not may_be_empty:
             network._check_enough(frame[source_column].astype(str).tolist())
         return network
 
@@ -300,68 +308,9 @@ class PriorNetwork:
         raise PriorError(msg)
 
 
-def edge_columns(frame: pd.DataFrame) -> tuple[Any, Any]:
-    """The columns of a table of edges that name regulators and targets.
-
-    Raises
-    ------
-    PriorError
-        If there are none.
-    """
-    columns = _by_lower_name(frame)
-    source = next((columns[name] for name in _SOURCE_NAMES if name in columns), None)
-    target = next((columns[name] for name in _TARGET_NAMES if name in columns), None)
-    if source is None or target is None:
-        msg = (
-            f"The table of edges has the columns {list(map(str, frame.columns))}; it needs one of source, TF, Gene1 or "
-            "regulator, and one of target, Gene2 or gene. Rename them, for instance "
-            "`table.rename(columns={'from': 'source', 'to': 'target'})`."
-        )
-        raise PriorError(msg)
-    return source, target
-
-
-def _by_lower_name(frame: pd.DataFrame) -> dict[str, Any]:
-    return {str(column).lower(): column for column in reversed(frame.columns)}
-
-
-def _read_table(path: Path, adata: AnnData | None) -> pd.DataFrame:
+def _existing(path: Path, adata: AnnData | None) -> Path:
     if not path.is_file():
         keys = "" if adata is None else f" Keys of adata.varp: {sorted(adata.varp)}."
         msg = f"{str(path)!r} is neither a file nor a key of adata.varp.{keys}"
         raise PriorError(msg)
-    separator = "\t" if {".tsv", ".txt"} & set(path.suffixes) else ","
-    try:
-        return pd.read_csv(path, sep=separator, comment="#")
-    except (
-        pd.errors.ParserError,
-        pd.errors.EmptyDataError,
-        UnicodeDecodeError,
-        OSError,
-        EOFError,
-        zlib.error,
-    ) as error:
-        msg = f"{str(path)!r} cannot be read as a table of edges: {error}"
-        raise PriorError(msg) from error
-
-
-def _weights_and_signs(frame: pd.DataFrame, columns: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Positive weight ``float32[E]`` and sign ``int8[E]`` of every row of a table of edges."""
-    weight = np.ones(len(frame), dtype=np.float32)
-    sign = np.zeros(len(frame), dtype=np.int8)
-    weight_column = next((columns[name] for name in _WEIGHT_NAMES if name in columns), None)
-    if weight_column is not None:
-        values = pd.to_numeric(frame[weight_column], errors="coerce").to_numpy(dtype=np.float64)
-        if not np.isfinite(values).all():
-            n_bad = int((~np.isfinite(values)).sum())
-            msg = f"Column {weight_column!r} of the prior holds {n_bad} values that are no number."
-            raise PriorError(msg)
-        weight = np.abs(values).astype(np.float32)
-        if (values < 0).any():
-            sign = np.sign(values).astype(np.int8)
-    sign_column = next((columns[name] for name in _SIGN_NAMES if name in columns), None)
-    if sign_column is not None:
-        numbers = pd.to_numeric(frame[sign_column], errors="coerce").astype(float)
-        words = frame[sign_column].astype(str).str.strip().str.lower().map(_SIGN_WORDS)
-        sign = np.sign(numbers.fillna(words).fillna(0)).to_numpy(dtype=np.int8)
-    return weight, sign
+    return path

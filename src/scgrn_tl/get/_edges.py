@@ -71,6 +71,9 @@ def grn_df(
         Whether the edge stands in the prior network that the model was fitted with.
     ``std`` : float32
         Spread over the models of an ensemble; only if ``varp[f"{key}_std"]`` is stored.
+    ``prior_sources`` : str
+        Which priors the edge stands in, such as ``"chip;collectri"``; empty for an edge in none. Only if the model was
+        fitted with several.
 
     Raises
     ------
@@ -121,6 +124,8 @@ def grn_df(
     )
     if network.std is not None:
         frame["std"] = _values_at(network.std, source, target)
+    if network.prior is not None and "sources" in network.prior:
+        frame["prior_sources"] = _sources_of(network.prior, frame)
     return frame
 
 
@@ -178,6 +183,13 @@ def _prior_of(network: StoredNetwork, source: np.ndarray, target: np.ndarray) ->
     of_prior = np.zeros(len(source), dtype=np.int8)
     of_prior[in_prior] = by_pair.to_numpy()[at[in_prior]]
     return in_prior, np.where(of_prior != 0, of_prior, sign)
+
+
+def _sources_of(prior: pd.DataFrame, frame: pd.DataFrame) -> np.ndarray:
+    """``object[E]``: the names of the priors that each edge of ``frame`` stands in; empty for none."""
+    edges, known = (pd.MultiIndex.from_frame(table[["source", "target"]].astype(str)) for table in (frame, prior))
+    sources = pd.Series(prior["sources"].astype(str).to_numpy(dtype=object), index=known)
+    return sources[~known.duplicated()].reindex(edges, fill_value="").to_numpy(dtype=object)
 
 
 def _shorten(names: list[str], limit: int = 10) -> str:

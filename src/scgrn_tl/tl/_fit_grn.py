@@ -84,8 +84,9 @@ def fit_grn(
         Annotated data, cells × genes, with log-normalised expression or counts; or a MuData with ``modality``.
     prior
         Known edges: a DataFrame with ``source`` and ``target`` columns (and ``weight``, ``sign`` or ``mor``), a
-        :class:`networkx.DiGraph`, a csv or tsv file, a genes × genes matrix, or the key of one in ``varp``.
-        See :meth:`scgrn_tl.core.PriorNetwork.from_any`.
+        :class:`networkx.DiGraph`, a dict of regulators and their targets, a file of decoupler, TRRUST, BEELINE,
+        pySCENIC, CellOracle or others, a genes × genes matrix, or the key of one in ``varp``; or several of these in a
+        list or a dict of names. See :meth:`scgrn_tl.core.PriorNetwork.from_any`.
     method
         A supervised method of :func:`scgrn_tl.methods.show`.
     use_rep
@@ -165,7 +166,8 @@ def fit_grn(
         classes), ``calibration`` (``slope``, ``intercept``, ``fitted_on``), ``history`` (an array per quantity),
         ``best_epoch`` (the epoch used, where the method chooses one; of an ensemble one for each model), ``prior``
         (DataFrame: the edges trained on, which are those that carry messages, and validated on, as ``trained_on``
-        tells; never those of a test part), ``prior_report`` (what was dropped from the prior), ``prior_sha256``,
+        tells; never those of a test part), ``prior_report`` (what was dropped from the prior), ``prior_sha256``, of
+        several priors ``prior_sources`` (DataFrame: what each gave) and in ``prior`` a column ``sources``,
         ``data`` (``n_cells``, ``n_genes``, ``embedding_sha256`` of each of ``use_rep``), ``seconds``. With
         ``joint=True`` also ``joint`` (``n_cells``, ``n_cells_sampled``, ``weights_sha256`` of the encoder as it was,
         ``shift``: how far the embedding moved, over its spread). With ``groupby``, ``groups`` (their names) and
@@ -308,6 +310,7 @@ def fit_grn(
         **of_joint,
         prior=known.to_frame().assign(trained_on=known.among(split.train.positives)),
         prior_report=dict(network.report),
+        **({} if network.sources is None else {"prior_sources": network.sources.report}),
         prior_sha256=known.sha256(),
         data=data_record(data, reps if embedding is not None else ()),
         seconds=time.perf_counter() - started,

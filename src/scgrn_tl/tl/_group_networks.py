@@ -36,7 +36,7 @@ MIN_CELLS = 10
 _RESERVED = ("attention", "is_tf", "mean", "scbert", "sign", "specificity", "std")
 """What stands behind a key already: a group of that name would take its slot."""
 
-_SHARED = ("values", "directed", "calibration", "prior", "prior_report", "prior_sha256")
+_SHARED = ("values", "directed", "calibration", "prior", "prior_report", "prior_sources", "prior_sha256")
 """Of the record of all cells, what holds for the groups too."""
 
 
