@@ -198,7 +198,9 @@ def _check_edges(path: str | None) -> None:
     if path is None:
         return
     if not _EDGE_FILE.fullmatch(Path(path).name):
-        msg = f"--edges is a .csv, .tsv (also .csv.gz and the like), .graphml, .parquet, .sif or .gmt file, not {path!r}."
+        msg = (
+            f"--edges is a .csv, .tsv (also .csv.gz and the like), .graphml, .parquet, .sif or .gmt file, not {path!r}."
+        )
         raise ArgumentError(msg)
     folder = Path(path).expanduser().parent
     if not folder.is_dir():

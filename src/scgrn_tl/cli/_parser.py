@@ -173,7 +173,9 @@ def _fit(fit: argparse.ArgumentParser) -> None:
 def _infer(infer: argparse.ArgumentParser) -> None:
     infer.add_argument("input", metavar="IN.h5ad")
     infer.add_argument("--out", required=True, metavar="OUT.h5ad")
-    infer.add_argument("--edges", metavar="FILE", help="also write the edges: .csv, .tsv, .graphml, .parquet, .sif, .gmt")
+    infer.add_argument(
+        "--edges", metavar="FILE", help="also write the edges: .csv, .tsv, .graphml, .parquet, .sif, .gmt"
+    )
     infer.add_argument("--top-n", type=_COUNT, metavar="N", help="write only the N edges of the highest score")
     infer.add_argument(
         "--method", default="grnboost2", metavar="NAME", help="an unsupervised one of `scgrn-tl methods` (grnboost2)"

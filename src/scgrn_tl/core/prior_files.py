@@ -10,6 +10,7 @@ import json
 import lzma
 import zipfile
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
 
@@ -21,9 +22,10 @@ from .prior_forms import ACCEPTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-__all__ = ["read_prior_file"]
+__all__ = ["name_of_file", "read_prior_file"]
+
+_COMPRESSED = {".gz", ".bz2", ".xz", ".zst", ".zip"}
 
 _DAMAGES = (
     ValueError,  # of pandas' and pyarrow's parsers, json and decoding
@@ -73,6 +75,11 @@ def read_prior_file(path: Path, genes: Sequence[str]) -> Any:
         raise
     except _DAMAGES as error:
         raise _unreadable(path, str(error) or type(error).__name__) from error
+
+
+def name_of_file(path: Path) -> str:
+    """The file's name without the suffixes of its format and compression."""
+    return Path(path.stem).stem if path.suffix.lower() in _COMPRESSED else path.stem
 
 
 def _unreadable(path: Path, reason: str) -> PriorError:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from .errors import PriorError
 from .prior_columns import has_edge_columns
+from .prior_files import name_of_file
 from .prior_forms import are_regulons, is_regulon_dict
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _name_of(prior: Any, adata: AnnData | None) -> str:
     if isinstance(prior, str) and adata is not None and prior in adata.varp:
         name = prior
     elif isinstance(prior, (str, Path)):
-        name = Path(prior).name.split(".")[0]
+        name = name_of_file(Path(prior))
     elif isinstance(prior, pd.DataFrame):
         name = prior.attrs.get("name", "")
     else:

@@ -1,7 +1,7 @@
 """Data to learn from and to test on: BEELINE, scBERT's weights and vocabulary, priors, and a simulator."""
 
 from ._beeline import beeline, beeline_split
-from ._priors import collectri, tf_names
+from ._priors import collectri, dorothea, tf_names, trrust
 from ._scbert import scbert_vocabulary, scbert_weights
 from ._simulated import simulated
 
@@ -9,8 +9,10 @@ __all__ = [
     "beeline",
     "beeline_split",
     "collectri",
+    "dorothea",
     "scbert_vocabulary",
     "scbert_weights",
     "simulated",
     "tf_names",
+    "trrust",
 ]

@@ -13,9 +13,11 @@ __all__ = [
     "BEELINE_COMMIT",
     "BEELINE_REPOSITORY",
     "COLLECTRI_HUMAN",
+    "DOROTHEA",
     "SCBERT_VOCABULARY",
     "SCBERT_WEIGHTS",
     "TF_NAMES",
+    "TRRUST_HUMAN",
     "beeline_file",
     "beeline_paths",
     "github_raw_url",
@@ -50,6 +52,17 @@ _COLLECTRI = Source(
     name="CollecTRI",
     licence="that of its resources (https://zenodo.org/records/8192729)",
     citation="Müller-Dott et al. 2023, doi:10.1093/nar/gkad841",
+)
+
+DOROTHEA = Source(
+    name="DoRothEA",
+    licence="that of its resources (https://saezlab.github.io/dorothea; as decoupler has it, for academic use)",
+    citation="Garcia-Alonso et al. 2019, doi:10.1101/gr.240663.118",
+)
+_TRRUST = Source(
+    name="TRRUST version 2",
+    licence="that of its authors (https://www.grnpedia.org/trrust)",
+    citation="Han et al. 2018, doi:10.1093/nar/gkx1013",
 )
 
 
@@ -106,6 +119,14 @@ COLLECTRI_HUMAN = PinnedFile(
     source=_COLLECTRI,
     n_bytes=745_276,
     sha256="f746151ef057e2520a5c5a4699c6056ce91e15be7b9e1bdfbeac9267f41c4839",
+)
+
+TRRUST_HUMAN = PinnedFile(
+    path="priors/trrust_rawdata.human.tsv",
+    url="https://www.grnpedia.org/trrust/data/trrust_rawdata.human.tsv",
+    source=_TRRUST,
+    n_bytes=297_659,
+    sha256="9b909319ccc8e36588b5a1bd3640e0dfba03936c6fc154cc4304d742bec11bed",
 )
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from scgrn_tl.core import ArgumentError, MissingDependencyError, open_anndata
+from scgrn_tl.core import open_anndata
 from scgrn_tl.get import grn_df
 from scgrn_tl.get._slots import read_network
 
-from ._atomic import replaced_when_complete
+from . import _tables
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable
 
     import networkx as nx
@@ -24,84 +21,7 @@ if TYPE_CHECKING:
 
     from scgrn_tl.get._slots import Threshold
 
-__all__ = ["EdgeFormat", "to_decoupler", "to_networkx", "write_edges"]
-
-LOGGER = logging.getLogger(__name__)
-
-EdgeFormat = Literal["csv", "tsv", "graphml", "parquet"]
-
-_COMPRESSION_SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
-
-
-def write_edges(
-    adata: AnnData | MuData,
-    path: str | os.PathLike[str],
-    *,
-    key: str = "grn",
-    format: EdgeFormat | None = None,
-    tfs: str | Iterable[str] | None = None,
-    targets: str | Iterable[str] | None = None,
-    min_probability: Threshold = "auto",
-    top_n: int | None = None,
-    modality: str = "rna",
-) -> None:
-    """Write the edges of a stored network to a file.
-
-    The file is written beside its place and then moved there: if writing fails, what stood there before is kept.
-
-    Parameters
-    ----------
-    adata
-        Annotated data with ``varp[key]``, or a MuData whose ``modality`` has it.
-    path
-        Where to write. A compression suffix of csv and tsv (``.csv.gz``) is heeded.
-    key
-        Where the network is stored.
-    format
-        ``"csv"``, ``"tsv"``, ``"graphml"`` (Cytoscape, Gephi, igraph) or ``"parquet"``; by the suffix of ``path`` if
-        ``None``. The columns, or attributes of the edges, are those of :func:`scgrn_tl.get.grn_df`.
-    tfs, targets, min_probability, top_n, modality
-        Which edges: see :func:`scgrn_tl.get.grn_df`.
-
-    Raises
-    ------
-    ArgumentError
-        If the format is unknown, or the folder does not exist; and as :func:`scgrn_tl.get.grn_df`.
-    MissingDependencyError
-        If a parquet file is asked for and pyarrow is not installed.
-    MissingKeyError
-        If no network is stored under ``key``.
-    """
-    path = Path(path).expanduser()
-    compression = path.suffix if path.suffix in _COMPRESSION_SUFFIXES else None
-    chosen = _format_of(path, format)
-    if compression is not None and chosen in {"graphml", "parquet"}:
-        msg = f"{path.name!r}: a {chosen} file is not compressed from outside. Drop {compression!r}."
-        raise ArgumentError(msg)
-    selection: dict[str, Any] = {
-        "key": key,
-        "tfs": tfs,
-        "targets": targets,
-        "min_probability": min_probability,
-        "top_n": top_n,
-        "modality": modality,
-    }
-    if chosen == "graphml":
-        import networkx as nx
-
-        graph = to_networkx(adata, **selection)
-        n_edges = graph.number_of_edges()
-        with replaced_when_complete(path) as beside:
-            nx.write_graphml(graph, beside)
-    else:
-        frame = grn_df(adata, **selection)
-        n_edges = len(frame)
-        with replaced_when_complete(path) as beside:
-            if chosen == "parquet":
-                _write_parquet(frame, beside)
-            else:
-                frame.to_csv(beside, sep="," if chosen == "csv" else "\t", index=False, compression="infer")
-    LOGGER.info("Wrote %s edges to %s.", f"{n_edges:,}", path)
+__all__ = ["to_celloracle", "to_decoupler", "to_networkx", "to_pyscenic", "to_regulons"]
 
 
 def to_networkx(
@@ -191,39 +111,137 @@ def to_decoupler(
     --------
     >>> dc.mt.ulm(adata, sg.io.to_decoupler(adata))  # doctest: +SKIP
     """
-    frame = grn_df(
-        adata,
-        key=key,
-        tfs=tfs,
-        targets=targets,
-        min_probability=min_probability,
-        top_n=top_n,
-        modality=modality,
-    )
-    return frame[["source", "target", "weight"]]
-
-
-def _format_of(path: Path, format: str | None) -> str:
-    formats = get_args(EdgeFormat)
-    if format is not None:
-        if format not in formats:
-            msg = f"format={format!r} is unknown. Use one of {', '.join(map(repr, formats))}."
-            raise ArgumentError(msg)
-        return format
-    suffixes = [suffix for suffix in path.suffixes if suffix not in _COMPRESSION_SUFFIXES]
-    guessed = suffixes[-1].lstrip(".").lower() if suffixes else ""
-    if guessed not in formats:
-        msg = (
-            f"{path.name!r} does not tell the format. End it with {', '.join(f'.{name}' for name in formats)}, or give "
-            "format=."
+    return _tables.decoupler_net(
+        grn_df(
+            adata, key=key, tfs=tfs, targets=targets, min_probability=min_probability, top_n=top_n, modality=modality
         )
-        raise ArgumentError(msg)
-    return guessed
+    )
 
 
-def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    try:
-        frame.to_parquet(path, index=False)
-    except ImportError as error:
-        msg = "A parquet file needs pyarrow: `pip install pyarrow`, or write a .csv or .tsv file."
-        raise MissingDependencyError(msg) from error
+def to_celloracle(
+    adata: AnnData | MuData,
+    *,
+    key: str = "grn",
+    tfs: str | Iterable[str] | None = None,
+    targets: str | Iterable[str] | None = None,
+    min_probability: Threshold = "auto",
+    top_n: int | None = None,
+    modality: str = "rna",
+) -> pd.DataFrame:
+    """A stored network as CellOracle's base GRN.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with ``varp[key]``, or a MuData whose ``modality`` has it.
+    key
+        Where the network is stored.
+    tfs, targets, min_probability, top_n, modality
+        Which edges: see :func:`scgrn_tl.get.grn_df`.
+
+    Returns
+    -------
+    A row per target: ``peak_id`` and ``gene_short_name`` (both the target: there are no peaks; CellOracle drops that
+    column) and a column per regulator, uint8, 1 where there is an edge. Probabilities and signs have no place in it;
+    CellOracle fits coefficients of its own to these edges.
+
+    Raises
+    ------
+    MissingKeyError, ArgumentError
+        As :func:`scgrn_tl.get.grn_df`.
+
+    Examples
+    --------
+    >>> oracle.import_TF_data(TF_info_matrix=sg.io.to_celloracle(adata))  # doctest: +SKIP
+    """
+    return _tables.base_grn(
+        grn_df(
+            adata, key=key, tfs=tfs, targets=targets, min_probability=min_probability, top_n=top_n, modality=modality
+        )
+    )
+
+
+def to_pyscenic(
+    adata: AnnData | MuData,
+    *,
+    key: str = "grn",
+    tfs: str | Iterable[str] | None = None,
+    targets: str | Iterable[str] | None = None,
+    min_probability: Threshold = "auto",
+    top_n: int | None = None,
+    modality: str = "rna",
+) -> pd.DataFrame:
+    """A stored network as the adjacencies that pySCENIC prunes.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with ``varp[key]``, or a MuData whose ``modality`` has it.
+    key
+        Where the network is stored.
+    tfs, targets, min_probability, top_n, modality
+        Which edges: see :func:`scgrn_tl.get.grn_df`.
+
+    Returns
+    -------
+    ``TF``, ``target`` and ``importance`` (the probability, or the score), the highest first. Signs have no place in it:
+    pySCENIC takes them from the correlation of the two genes.
+
+    Raises
+    ------
+    MissingKeyError, ArgumentError
+        As :func:`scgrn_tl.get.grn_df`.
+
+    Examples
+    --------
+    >>> modules_from_adjacencies(sg.io.to_pyscenic(adata), expression)  # doctest: +SKIP
+    """
+    return _tables.adjacencies(
+        grn_df(
+            adata, key=key, tfs=tfs, targets=targets, min_probability=min_probability, top_n=top_n, modality=modality
+        )
+    )
+
+
+def to_regulons(
+    adata: AnnData | MuData,
+    *,
+    key: str = "grn",
+    tfs: str | Iterable[str] | None = None,
+    targets: str | Iterable[str] | None = None,
+    min_probability: Threshold = "auto",
+    top_n: int | None = None,
+    modality: str = "rna",
+) -> dict[str, dict[str, float]]:
+    """A stored network as regulons: each regulator's targets, activated and repressed ones apart.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with ``varp[key]``, or a MuData whose ``modality`` has it.
+    key
+        Where the network is stored.
+    tfs, targets, min_probability, top_n, modality
+        Which edges: see :func:`scgrn_tl.get.grn_df`.
+
+    Returns
+    -------
+    Name of the regulon → target → weight (the probability, or the score). Names are as pySCENIC's: ``"GATA1(+)"`` has
+    the targets that it activates, ``"GATA1(-)"`` those that it represses, ``"GATA1"`` those of unknown sign.
+
+    Raises
+    ------
+    MissingKeyError, ArgumentError
+        As :func:`scgrn_tl.get.grn_df`.
+
+    Examples
+    --------
+    >>> from ctxcore.genesig import GeneSignature  # doctest: +SKIP
+    >>> regulons = [GeneSignature(*regulon) for regulon in sg.io.to_regulons(adata).items()]  # doctest: +SKIP
+    >>> pyscenic.aucell.aucell(expression, regulons)  # doctest: +SKIP
+    """
+    return _tables.regulons(
+        grn_df(
+            adata, key=key, tfs=tfs, targets=targets, min_probability=min_probability, top_n=top_n, modality=modality
+        )
+    )
