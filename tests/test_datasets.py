@@ -369,6 +369,41 @@ def test_collectri_without_decoupler_or_network(offline, monkeypatch):
         _priors.collectri("yeast")
 
 
+def test_dorothea_through_decoupler(offline, monkeypatch):
+    asked = []
+
+    def dorothea(organism, levels):
+        asked.append((organism, levels))
+        return pd.DataFrame(
+            {"source": ["Myc"], "target": ["Tert"], "weight": [-0.5], "confidence": pd.Categorical(["B"])}, index=[7]
+        )
+
+    monkeypatch.setitem(sys.modules, "decoupler", types.SimpleNamespace(op=types.SimpleNamespace(dorothea=dorothea)))
+    edges = sg.datasets.dorothea("mouse", "AB")
+    assert asked == [("mouse", ["A", "B"])]
+    assert edges.to_dict("list") == {"source": ["Myc"], "target": ["Tert"], "weight": [-0.5], "confidence": ["B"]}
+    assert edges.attrs["name"] == "dorothea"
+    with pytest.raises(ArgumentError, match="'yeast'"):
+        sg.datasets.dorothea("yeast")
+    for levels in (["A", "F"], []):
+        with pytest.raises(ArgumentError, match="levels are some of 'A', 'B', 'C', 'D'"):
+            sg.datasets.dorothea(levels=levels)
+    monkeypatch.setitem(sys.modules, "decoupler", None)
+    with pytest.raises(MissingDependencyError, match="DoRothEA comes through decoupler"):
+        sg.datasets.dorothea()
+
+
+@needs_real_data
+def test_trrust_out_of_the_mirror():
+    edges = sg.datasets.trrust()
+    assert len(edges) == 9_396
+    assert edges.iloc[0].tolist() == ["AATF", "BAX", "Repression", "22909821"]
+    assert set(edges["mode"]) == {"Activation", "Repression", "Unknown"}
+    assert edges.attrs["name"] == "trrust"
+    with pytest.raises(ArgumentError, match=r"'human', not for organism='mouse'.*collectri"):
+        sg.datasets.trrust("mouse")
+
+
 def test_import_is_light():
     code = (
         "import sys, scgrn_tl.datasets\n"

@@ -99,6 +99,45 @@ def test_batches():
     assert list(adata.uns["halves"]["groups"]) == ["batch1_0", "batch1_1", "batch2_0", "batch2_1"]
 
 
+@pytest.mark.slow
+def test_priors():
+    names = run_page("priors.md")
+    adata = names["adata"]
+    assert adata.uns["grn"]["prior_sources"]["source"].tolist() == ["chip", "motifs"]
+    assert names["overlap"].sum() == names["network"].n_edges
+    assert set(names["overlap"].index) == {"prior_1", "prior_2", "prior_1;prior_2"}
+    assert names["edges"].groupby("source").size().to_dict() == {"GATA1": 40, "TAL1": 20}
+
+
+def test_priors_of_real_genes(mirror):
+    """The table of the page is what its block gives."""
+    page = (DOCS / "priors.md").read_text(encoding="utf-8")
+    code = "".join(re.findall(r"^```{code-block} python\n(.*?)^```", page, re.M | re.S))
+    names: dict[str, object] = {"sg": sg}
+    exec(compile(code, "priors.md", "exec"), names)
+    network = names["both"]
+    report = network.sources.report.set_index("source")
+    regulators = [np.unique(network.edge_index[0, held]).size for held in network.sources.holds.T]
+    for number, (row, name) in enumerate([("CollecTRI", "collectri"), ("TRRUST", "trrust")]):
+        given, kept, shared, dropped = report.loc[name, ["edges_given", "edges", "shared", "conflicting_signs"]]
+        assert f"| {row} | {given:,} | {kept:,} | {regulators[number]:,} | {shared} | {dropped} |" in page
+    given, dropped = (network.report[name] for name in ("edges_given", "conflicting_between_sources"))
+    assert f"| both | {given:,} | {network.n_edges:,} | {len(network.regulators)} | | {dropped} between them |" in page
+
+
+@pytest.mark.slow
+def test_export(tmp_path, monkeypatch):
+    pytest.importorskip("decoupler")
+    monkeypatch.chdir(tmp_path)
+    names = run_page("export.md")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adjacencies.tsv", "edges.csv", "rankedEdges.csv"]
+    assert len(names["activities"]) == names["adata"].n_obs
+    assert set(names["adjacencies"].columns) == {"TF", "target", "importance"}
+    n_targets = sum(map(len, names["regulons"].values()))
+    assert n_targets == names["graph"].number_of_edges() == len(sg.get.grn_df(names["adata"]))
+    assert len(names["base_grn"]) == sg.get.grn_df(names["adata"])["target"].nunique()
+
+
 def test_the_table_of_methods_has_a_row_for_each():
     rows = [row for row in (DOCS / "methods.md").read_text(encoding="utf-8").splitlines() if row.startswith("|")]
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}

@@ -265,6 +265,17 @@ def test_code_in_a_file_is_not_run(tmp_path):
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("header", ["source,target,weight\n", ""])
+def test_names_of_digits_stay_as_they_are(header, tmp_path):
+    genes = ("007", "7157", "nan", "NA", "1e5")
+    (tmp_path / "net.csv").write_text(header + "007,7157,2\n007,nan,1\n7157,NA,1\n7157,1e5,1\n007,,1\n")
+    network = PriorNetwork.from_any(tmp_path / "net.csv", genes, min_edges=4)
+    assert set(read(tmp_path / "net.csv", genes, min_edges=4)) == {
+        ("007", "7157"), ("007", "nan"), ("7157", "NA"), ("7157", "1e5")
+    }  # fmt: skip
+    assert network.report["unnamed"] == 1
+
+
 # ---------------------------------------------------------------- rankings
 
 

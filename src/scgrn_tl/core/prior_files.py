@@ -17,7 +17,7 @@ from xml.etree.ElementTree import ParseError
 import pandas as pd
 
 from .errors import PriorError
-from .prior_columns import has_edge_columns, is_sign_word
+from .prior_columns import edge_columns, has_edge_columns, is_sign_word
 from .prior_forms import ACCEPTED
 
 if TYPE_CHECKING:
@@ -157,14 +157,17 @@ def _table(lines: list[str], suffixes: frozenset[str], genes: frozenset[str]) ->
     rows = list(csv.reader(lines[:_ROWS_LOOKED_AT], delimiter=separator))
     if any("TargetGenes" in row for row in rows[:2]):
         return _enriched_motifs(lines, separator, two_rows="TargetGenes" not in rows[0])
-    if has_edge_columns(rows[0]) or "gene_short_name" in rows[0]:
-        return _frame(lines, separator, header=0)
+    if has_edge_columns(rows[0]):
+        return _frame(lines, separator, header=0, dtype=dict.fromkeys(edge_columns(pd.DataFrame(columns=rows[0])), str))
+    if "gene_short_name" in rows[0]:
+        return _frame(lines, separator, header=0, dtype={"gene_short_name": str})
     if _is_sif(rows, suffixes):
         return _sif(lines, separator)
     if ".gmt" in suffixes or (separator == "\t" and len({len(row) for row in rows}) > 1):
         return _gene_sets(lines, separator)
     if (names := _names_for(rows, genes)) is not None:
-        return _frame(lines, separator, header=None, names=names, usecols=range(len(names)))
+        layout = {"names": names, "usecols": range(len(names)), "dtype": dict.fromkeys(names[:2], str)}
+        return _frame(lines, separator, header=None, **layout)
     return _frame(lines, separator, header=0)
 
 

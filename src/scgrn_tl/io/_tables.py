@@ -61,8 +61,8 @@ def regulons(edges: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def gmt_lines(edges: pd.DataFrame) -> list[str]:
-    """A line per regulon: name, description and targets, apart by tabs."""
-    return ["\t".join([name, f"{len(targets)} targets", *sorted(targets)]) for name, targets in regulons(edges).items()]
+    """A line per regulon: name, description (without blanks, at which decoupler splits) and targets, apart by tabs."""
+    return ["\t".join([name, "scgrn_tl", *sorted(targets)]) for name, targets in regulons(edges).items()]
 
 
 def relations(edges: pd.DataFrame) -> pd.DataFrame:
