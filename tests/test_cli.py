@@ -317,14 +317,15 @@ def test_fit_embeds_first_with_the_weights_given(files, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("prior", "arguments", "message"),
     [
-        (["--prior", "empty.csv"], "prior"),
-        (["--tf-names", "tfs.txt"], "None of the 1 TF names"),
-        (["--method", "sctransnet", "--edges", "no/e.csv"], "no folder"),
+        ("empty.csv", [], "prior"),
+        ("net.csv", ["--prior", "none.csv"], "The prior 'none.csv' is not there"),
+        ("net.csv", ["--tf-names", "tfs.txt"], "None of the 1 TF names"),
+        ("net.csv", ["--method", "sctransnet", "--edges", "no/e.csv"], "no folder"),
     ],
 )
-def test_fit_checks_its_files_before_it_embeds(files, capsys, monkeypatch, arguments, message):
+def test_fit_checks_its_files_before_it_embeds(files, capsys, monkeypatch, prior, arguments, message):
     def embed(*_args, **_kwargs):
         pytest.fail("genes are embedded")
 
@@ -332,7 +333,7 @@ def test_fit_checks_its_files_before_it_embeds(files, capsys, monkeypatch, argum
     monkeypatch.chdir(files)
     (files / "empty.csv").write_text("source,target\n")
     (files / "tfs.txt").write_text("SOX2")
-    assert run("fit", "cells.h5ad", "--prior", "net.csv", "--out", "o.h5ad", *arguments) == 2
+    assert run("fit", "cells.h5ad", "--prior", prior, "--out", "o.h5ad", *arguments) == 2
     assert message in capsys.readouterr().err
 
 

@@ -119,7 +119,7 @@ class PriorNetwork:
         sign = np.zeros(len(pairs), dtype=np.int8)
         weight = np.ones(len(pairs), dtype=np.float32)
         sign[known], weight[known] = self.sign[at[known]], self.weight[at[known]]
-        sources = None if self.sources is None else self.sources[at]
+        sources = None if self.sources is None else self.sources.at(at)
         return PriorNetwork(self.genes, pairs.T, sign, weight, self.report, sources)
 
     def _find(self, pairs: np.ndarray) -> np.ndarray:
@@ -189,7 +189,7 @@ class PriorNetwork:
         a sign too if some weight is negative (as in decoupler's networks).
 
         Of several priors, all edges that stand in any of them, with the largest weight that one gives; a sign on which
-        two disagree is dropped and counted. :attr:`sources` and the column ``sources`` of :meth:`to_frame` tell which
+        two disagree is dropped and counted. ``sources`` and the column ``sources`` of :meth:`to_frame` tell which
         edge stands in which. In a list they are called by their ``varp`` key, file, ``DataFrame.attrs["name"]`` or
         place (``"prior_1"``).
 
@@ -197,6 +197,11 @@ class PriorNetwork:
         ------
         PriorError
             If it cannot be read, or fewer than ``min_edges`` edges or ``min_regulators`` regulators are left.
+
+        Warns
+        -----
+        UserWarning
+            If names are not among the genes but for their case, or one of several priors has no edge among the genes.
         """
         genes = tuple(str(gene) for gene in genes)
         check_unique_genes(genes)
@@ -239,7 +244,7 @@ class PriorNetwork:
         if self.sources is None:
             return network
         at_own = pd.Index(self.genes).get_indexer(genes)
-        return replace(network, sources=self.sources[self._find(at_own[network.pairs])])
+        return replace(network, sources=self.sources.at(self._find(at_own[network.pairs])))
 
     @classmethod
     def _from_frame(cls, frame: pd.DataFrame, genes: tuple[str, ...], *, may_be_empty: bool = False) -> PriorNetwork:

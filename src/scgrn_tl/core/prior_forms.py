@@ -125,11 +125,12 @@ def _of_graph(graph: Any, genes: Sequence[str]) -> pd.DataFrame:
 
 def _names_of_nodes(graph: Any, genes: Sequence[str]) -> dict[Any, str]:
     """Node → name where nodes are numbered and their names are attributes, as in Cytoscape's files; else empty."""
-    if any(str(node) in set(genes) for node in graph):
+    known = set(genes)
+    if any(str(node) in known for node in graph):
         return {}
     for attribute in ("name", "shared name", "label"):
         names = {node: str(values[attribute]) for node, values in graph.nodes(data=True) if attribute in values}
-        if not set(genes).isdisjoint(names.values()):
+        if not known.isdisjoint(names.values()):
             return names
     return {}
 
@@ -180,9 +181,10 @@ def _of_base_grn(frame: pd.DataFrame) -> pd.DataFrame:
             "something else."
         )
         raise PriorError(msg)
-    row, column = np.nonzero(frame[tfs].to_numpy(dtype=np.float32))
     targets = frame["gene_short_name"].to_numpy(dtype=object)
-    edges = pd.DataFrame({"source": np.asarray(tfs, dtype=object)[column], "target": targets[row]})
+    of_tf = [targets[np.flatnonzero(frame[tf].to_numpy())] for tf in tfs]
+    source = np.repeat(np.asarray(tfs, dtype=object), [len(genes) for genes in of_tf])
+    edges = pd.DataFrame({"source": source, "target": np.concatenate([*of_tf, targets[:0]])})
     return edges.drop_duplicates(ignore_index=True)  # a gene has many peaks
 
 

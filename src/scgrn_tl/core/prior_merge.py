@@ -37,7 +37,7 @@ class PriorSources:
     holds
         ``bool[E, S]``: which edge stands in which source.
     report
-        A row per source: its name (``source``), what was given and dropped as in :attr:`PriorNetwork.report`, the
+        A row per source: its name (``source``), what was given and dropped as in a network's ``report``, the
         ``edges`` it has among the genes, how many of them are ``shared`` with another source, and its ``sha256``.
     """
 
@@ -54,11 +54,11 @@ class PriorSources:
         }
         return np.array([words[code] for code in codes.tolist()], dtype=object)
 
-    def __getitem__(self, edges: np.ndarray) -> PriorSources:
-        """The same for some edges: ``bool[E]``, or ``int64`` indices of which −1 is an edge in no source."""
-        if edges.dtype == bool:
-            return PriorSources(self.names, self.holds[edges], self.report)
-        return PriorSources(self.names, (edges >= 0)[:, None] & self.holds[edges], self.report)
+    def at(self, edges: np.ndarray) -> PriorSources:
+        """The same for other edges: ``int64`` indices of these, −1 for an edge that stands in no source."""
+        holds = np.zeros((len(edges), len(self.names)), dtype=bool)
+        holds[edges >= 0] = self.holds[edges[edges >= 0]]
+        return PriorSources(self.names, holds, self.report)
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,14 +60,19 @@ def write_edges(
     key
         Where the network is stored.
     format
-        Of the table of :func:`scgrn_tl.get.grn_df`, with all its columns: ``"csv"``, ``"tsv"``, ``"parquet"`` or
-        ``"graphml"`` (Cytoscape, Gephi, igraph). ``"sif"`` (Cytoscape): ``activates``, ``represses`` or ``regulates``
-        between two genes. ``"gmt"``: a set of targets per regulator and sign, as :func:`to_regulons` names them. If
-        ``None``, the suffix of ``path`` says which of these.
+        If ``None``, the suffix of ``path`` tells, which is one of these:
 
-        ``"decoupler"``: the csv of :func:`to_decoupler`. ``"pyscenic"``: the tsv of :func:`to_pyscenic`, for
-        ``pyscenic ctx``. ``"celloracle"``: the parquet of :func:`to_celloracle` (csv where ``path`` ends so).
-        ``"beeline"``: see :func:`write_beeline`. No suffix stands for these.
+        - ``"csv"``, ``"tsv"``, ``"parquet"``: the table of :func:`scgrn_tl.get.grn_df`, with all its columns.
+        - ``"graphml"`` (Cytoscape, Gephi, igraph): the graph of :func:`scgrn_tl.io.to_networkx`.
+        - ``"sif"`` (Cytoscape): ``activates``, ``represses`` or ``regulates`` between two genes.
+        - ``"gmt"``: a set of targets per regulator and sign, named as :func:`scgrn_tl.io.to_regulons` does.
+
+        No suffix stands for the others:
+
+        - ``"decoupler"``: :func:`scgrn_tl.io.to_decoupler` as csv.
+        - ``"pyscenic"``: :func:`scgrn_tl.io.to_pyscenic` as tsv, for ``pyscenic ctx``.
+        - ``"celloracle"``: :func:`scgrn_tl.io.to_celloracle` as parquet, or as csv where ``path`` ends so.
+        - ``"beeline"``: see :func:`scgrn_tl.io.write_beeline`.
     tfs, targets, min_probability, top_n, modality
         Which edges: see :func:`scgrn_tl.get.grn_df`.
 
@@ -146,7 +151,7 @@ def write_beeline(
     Raises
     ------
     ArgumentError, MissingKeyError
-        As :func:`write_edges`.
+        As :func:`scgrn_tl.io.write_edges`.
     """
     path = Path(path).expanduser()
     write_edges(
