@@ -100,8 +100,11 @@ def test_a_source_without_edges_is_warned_of():
     with pytest.warns(UserWarning, match="No edge of the prior 'lost' is among the genes: 0 edges"):
         network = merged({"chip": frame(CHIP), "lost": lost})
     assert network.sources.report.set_index("source").loc["lost", "edges"] == 0
-    with pytest.raises(PriorError, match="0 edges of 0 regulators"):
-        PriorNetwork.from_any({"lost": lost, "too": lost}, GENES)
+    with (
+        pytest.warns(UserWarning, match="prior 'of another case' .*differ only in case, such as 'g0' and 'G0'"),
+        pytest.raises(PriorError, match="0 edges of 0 regulators"),
+    ):
+        PriorNetwork.from_any({"of another case": frame([("g0", "g1", 1, 1.0)]), "empty": frame([])}, GENES)
 
 
 @pytest.mark.parametrize(
@@ -227,3 +230,16 @@ def test_the_command_line_joins_priors(fitted, tmp_path, capsys):
     assert ad.read_h5ad(tmp_path / "o.h5ad").uns["net"]["prior_sources"]["source"].tolist() == ["a", "b"]
     assert (tmp_path / "net.sif").read_text().splitlines()[0].split("\t")[1] == "regulates"
     assert "net.sif" in capsys.readouterr().out
+
+
+def test_models_and_ablations_take_several(fitted):
+    from scgrn_tl.bm._ablate import _with_prior
+
+    truth = fitted.uns["ground_truth"]
+    priors = [truth.iloc[:50], truth.iloc[40:]]
+    model = sg.models.ScTransNet.from_anndata(fitted, priors, use_rep=None)
+    assert model._task.prior.sources.names == ("prior_1", "prior_2")
+    assert set(model._task.prior.sources.labels()) == {"prior_1", "prior_2", "prior_1;prior_2"}
+    known = _with_prior(fitted, priors).uns["ground_truth"]
+    pairs = set(known[["source", "target"]].itertuples(index=False, name=None))
+    assert pairs == set(truth[["source", "target"]].itertuples(index=False, name=None))

@@ -218,36 +218,32 @@ class PriorNetwork:
 
     @classmethod
     def _from_one(
-        cls, prior: Any, genes: tuple[str, ...], adata: AnnData | None, *, may_be_empty: bool = False
+        cls, prior: Any, genes: tuple[str, ...], adata: AnnData | None, *, name: str | None = None
     ) -> PriorNetwork:
+        """One prior; with a ``name``, one of several: it may have no edge among the genes, and is then warned of."""
         if isinstance(prior, cls):
-            return prior if prior.genes == genes else prior._over(genes)
+            return prior if prior.genes == genes else prior._over(genes, name)
         if isinstance(prior, str) and adata is not None and prior in adata.varp:
             prior = adata.varp[prior]
         elif isinstance(prior, (str, Path)):
             prior = read_prior_file(_existing(Path(prior).expanduser(), adata), genes)
-        return cls._from_frame(edge_table(prior, genes), genes, may_be_empty=may_be_empty)
+        return cls._from_frame(edge_table(prior, genes), genes, name=name)
 
     @classmethod
     def _from_several(cls, priors: Mapping[str, Any], genes: tuple[str, ...], adata: AnnData | None) -> PriorNetwork:
-        networks = {name: cls._from_one(prior, genes, adata, may_be_empty=True) for name, prior in priors.items()}
-        if any(network.n_edges for network in networks.values()):
-            for name, network in networks.items():
-                if not network.n_edges:
-                    warn_user(f"No edge of the prior {name!r} is among the genes: {network.describe()}.")
-        merged = merge_edges(networks)
+        merged = merge_edges({name: cls._from_one(prior, genes, adata, name=name) for name, prior in priors.items()})
         return cls(genes, merged.edge_index, merged.sign, merged.weight, merged.report, merged.sources)
 
-    def _over(self, genes: tuple[str, ...]) -> PriorNetwork:
+    def _over(self, genes: tuple[str, ...], name: str | None) -> PriorNetwork:
         """The same edges over other genes."""
-        network = self._from_frame(self.to_frame(), genes)
+        network = self._from_frame(self.to_frame(), genes, name=name)
         if self.sources is None:
             return network
         at_own = pd.Index(self.genes).get_indexer(genes)
         return replace(network, sources=self.sources.at(self._find(at_own[network.pairs])))
 
     @classmethod
-    def _from_frame(cls, frame: pd.DataFrame, genes: tuple[str, ...], *, may_be_empty: bool = False) -> PriorNetwork:
+    def _from_frame(cls, frame: pd.DataFrame, genes: tuple[str, ...], *, name: str | None = None) -> PriorNetwork:
         source_column, target_column = edge_columns(frame)
         index = pd.Index(genes)
         named = frame[[source_column, target_column]].notna().all(axis=1).to_numpy()
@@ -290,27 +286,27 @@ class PriorNetwork:
             merged["weight"].to_numpy(),
             report,
         )
-        if not network.n_edges and len(frame) and not may_be_empty:
-            network._check_enough(frame[source_column].astype(str).tolist())
+        if not network.n_edges and len(frame):
+            why = network._why_none(frame[source_column].astype(str).tolist())
+            if name is None:
+                network._check_enough(why)
+            else:
+                warn_user(f"No edge of the prior {name!r} is among the genes: {network.describe()}.{why}")
         return network
 
-    def _check_enough(
-        self, given_sources: Sequence[str] = (), *, min_edges: int = MIN_EDGES, min_regulators: int = MIN_REGULATORS
-    ) -> None:
-        n_regulators = len(self.regulators)
-        if self.n_edges >= min_edges and n_regulators >= min_regulators:
+    def _check_enough(self, why: str = "", *, min_edges: int = MIN_EDGES, min_regulators: int = MIN_REGULATORS) -> None:
+        if self.n_edges >= min_edges and len(self.regulators) >= min_regulators:
             return
-        kinds = ""
-        if given_sources:
-            hint = mismatch_hint(given_sources, self.genes, what="prior's names")
-            kinds = (
-                f" The prior has regulators such as {given_sources[0]!r}, the data {self.genes[0]!r}. {hint}".rstrip()
-            )
         msg = (
             f"Of the prior {self.describe()} are left; at least {min_edges} edges and {min_regulators} regulators "
-            f"among the data's genes are needed.{kinds} `sg.datasets.collectri()` has edges of human, mouse and rat."
+            f"among the data's genes are needed.{why} `sg.datasets.collectri()` has edges of human, mouse and rat."
         )
         raise PriorError(msg)
+
+    def _why_none(self, given_sources: Sequence[str]) -> str:
+        """How the names of the prior and of the data differ, as a sentence or two."""
+        hint = mismatch_hint(given_sources, self.genes, what="prior's names")
+        return f" The prior has regulators such as {given_sources[0]!r}, the data {self.genes[0]!r}. {hint}".rstrip()
 
 
 def _existing(path: Path, adata: AnnData | None) -> Path:
