@@ -206,6 +206,11 @@ MEMORY = {
     "dict of lists": (lambda: regulons(False), {"weights": False}),
     "dict of weights": (lambda: regulons(True), {}),
     "dict of arrays": (lambda: {k: np.array(v) for k, v in regulons(False).items()}, {"weights": False}),
+    "dict of series": (lambda: {k: pd.Series(v) for k, v in regulons(True).items()}, {}),
+    "dict of signed weights": (
+        lambda: {tf: {t: w * (sign or 1) for s, t, sign, w in EDGES if s == tf} for tf in ("G0", "G3")},
+        {"unsigned_as": 1},
+    ),
     "dict of columns": (lambda: frame().to_dict(orient="list"), {}),
     "regulon objects": (
         lambda: [SimpleNamespace(name=name, gene2weight=targets) for name, targets in regulons(True).items()],

@@ -192,9 +192,18 @@ def _of_regulons(regulons: Iterable[tuple[Any, Any]]) -> pd.DataFrame:
     rows = []
     for name, targets in regulons:
         tf, sign = regulator_and_sign(str(name))
-        weights = targets if isinstance(targets, Mapping) else dict.fromkeys(map(str, targets), 1.0)
-        rows += [(tf, str(target), float(weight), sign) for target, weight in weights.items()]
-    return _signed_table(rows)
+        rows += [(tf, str(target), float(weight), sign) for target, weight in _weighted(targets).items()]
+    table = _signed_table(rows)
+    if (table["weight"] < 0).any():  # then they are signs, of regulons whose name has none
+        table["sign"] = table["sign"].where(table["sign"] != 0, np.sign(table["weight"])).astype(int)
+    return table
+
+
+def _weighted(targets: Any) -> Mapping[Any, Any]:
+    """Target → weight, 1 where none is given."""
+    if isinstance(targets, pd.Series) and pd.api.types.is_numeric_dtype(targets):
+        return targets.to_dict()
+    return targets if isinstance(targets, Mapping) else dict.fromkeys(targets, 1.0)
 
 
 def _of_enriched_motifs(frame: pd.DataFrame) -> pd.DataFrame:
