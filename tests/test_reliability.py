@@ -900,7 +900,7 @@ def test_ctrl_c_while_results_are_written(world: World, monkeypatch: pytest.Monk
     arguments = {"rng": 1} if verb in (fit, pretrain) else {"groupby": "batch"}
     for number in range(100):
         with monkeypatch.context() as patch:
-            calls = interrupt(patch, "scgrn_tl.tl._slots._put", number)
+            calls = interrupt(patch, "scgrn_tl.core.slots._put", number)
             try:
                 verb(adata, world, **arguments)
             except KeyboardInterrupt:
