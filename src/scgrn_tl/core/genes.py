@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GeneAlignment",
     "GeneVocabulary",
+    "case_remedy",
     "check_unique_genes",
     "identifier_kind",
     "matching_columns",
@@ -89,20 +90,9 @@ def mismatch_hint(names: Sequence[str], known: Sequence[str], *, what: str) -> s
     what
         What ``names`` are, after "The".
     """
-    mouse_data = "mouse" in identifier_kind(known)
     if cased := same_but_case(names, known):
         one, other = next(iter(cased.items()))
-        hint = f"{len(cased):,} of them differ only in case, such as {one!r} and {other!r}."
-        if mouse_data:
-            return (
-                f"{hint} The data's look like mouse genes: take names of mouse, such as "
-                '`sg.datasets.collectri("mouse")` and `sg.datasets.tf_names("mouse")`, or go to human by '
-                '`sg.pp.resolve_genes(adata, organism="mouse", to="human")`.'
-            )
-        return (
-            f"{hint} If all are of one organism, bring them to its symbols by `sg.pp.resolve_genes(adata)`, with "
-            "`organism=`; lists go through `sg.pp.resolve_names`."
-        )
+        return f"{len(cased):,} of them differ only in case, such as {one!r} and {other!r}. {case_remedy(known)}"
     kinds = identifier_kind(names), identifier_kind(known)
     if kinds[0] == kinds[1]:
         return ""
@@ -111,6 +101,17 @@ def mismatch_hint(names: Sequence[str], known: Sequence[str], *, what: str) -> s
         f"bring the data's to symbols by `{call}`" if call else "bring both to one kind by `sg.pp.resolve_genes(adata)`"
     )
     return f"The {what} look like {kinds[0]}, the data's like {kinds[1]}: {way}."
+
+
+def case_remedy(known: Iterable[str]) -> str:
+    """What to do where names differ from the ``known`` ones of the data in case only."""
+    if "mouse" in identifier_kind(known):
+        return (
+            'The data\'s look like mouse genes: take names of mouse, such as `sg.datasets.collectri("mouse")` and '
+            '`sg.datasets.tf_names("mouse")`, or go to human orthologs by '
+            '`sg.pp.resolve_genes(adata, organism="mouse", to="human")`.'
+        )
+    return "If both are of one organism, `sg.pp.resolve_names(names, vocabulary=adata.var_names)` brings them together."
 
 
 def matching_columns(var: pd.DataFrame, known: Callable[[str], bool]) -> list[str]:

