@@ -194,7 +194,7 @@ def refused(adata: ad.AnnData, error: type[Exception], *words: str) -> Iterator[
 
 def do_as_told(message: str, n: int = 0, **names: Any) -> None:
     """Run the n-th call that stands in backticks in ``message``."""
-    exec(re.findall(r"`([^`]*\(.*?\)[^`]*)`", message)[n], names)
+    exec([quoted for quoted in re.findall(r"`([^`]*)`", message) if "(" in quoted][n], names)
 
 
 def copy_of(folder: Path, to: Path) -> Path:

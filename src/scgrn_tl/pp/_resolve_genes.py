@@ -292,9 +292,14 @@ def _write(
     names = [each.resolved for each in staying]
     if len(kept) < len(rows):
         fresh = with_columns(adata, kept, into if record["params"]["duplicates"] == "sum" else None)
-        fresh.var_names = names
         write_slots(fresh, slots)
-        replace_contents(adata, fresh)
+        if data is adata:
+            fresh.var_names = names
+            replace_contents(adata, fresh)
+        else:  # a MuData follows fewer columns, and new names, but not both at once
+            replace_contents(adata, fresh)
+            update_mudata(data)
+            adata.var_names = names
     else:
         _rename(adata, names, slots)
     if data is not adata:
