@@ -59,7 +59,7 @@ def mirror() -> Path:
 
 @pytest.fixture
 def gene_tables(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Tables of gene names in the format of the real ones, with 54 genes of human, fewer of mouse, and invented ids."""
+    """Small tables of gene names in the format of the real ones; ids are invented, but for that of CCN2."""
     folder = Path(__file__).parent / "gene_names"
     monkeypatch.setattr("scgrn_tl.datasets._gene_names.fetch", lambda file: folder / Path(file.path).name)
     return folder
