@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import anndata as ad
 import numpy as np
 import pytest
@@ -46,33 +44,42 @@ def test_nothing_is_told_of_part_of_the_genes_of_counts_or_of_few_cells():
     assert list(summarize_expression(with_empty).constant_totals) == ["natural"]
 
 
+def without_note() -> ad.AnnData:
+    adata = normalised()
+    del adata.uns["log1p"]
+    return adata
+
+
+def in_a_layer() -> ad.AnnData:
+    adata = normalised()
+    adata.layers["log"] = adata.X
+    return adata
+
+
 @pytest.mark.parametrize(
-    ("adata", "layer", "words"),
-    [
-        (normalised(), None, None),
-        (normalised(base=2), None, None),
-        (normalised(1e4)[:, :20].copy(), None, None),
-        (normalised(6e3), None, None),
-        (normalised(1e6), None, "normalised to 1e\\+06 per cell, but scBERT's bins are of 10,000"),
-        (normalised(None), None, r"normalised to \d+(\.\d+)? per cell.*target_sum=1e4"),
-        ("lost", None, r"natural logarithms.*base 2: there is no uns\[\"log1p\"\].*`adata\.uns\[\"log1p\"\] = "),
-        ("layer", "log", r"natural logarithms.*divide a layer by `np\.log\(2\)`"),
-        ("plain", None, "sum to 25 in every cell.*Run `sc.pp.log1p`"),
-    ],
+    "make",
+    [normalised, lambda: normalised(base=2), lambda: normalised()[:, :20].copy(), lambda: normalised(6e3)],
+    ids=["natural", "base 2", "part of the genes", "6,000 per cell"],
 )
-def test_what_is_taken_for_something_else_is_warned_of(adata, layer, words):
-    if adata == "lost":
-        adata = normalised()
-        del adata.uns["log1p"]
-    elif adata == "layer":
-        adata = normalised()
-        adata.layers["log"] = adata.X
-    elif adata == "plain":
-        adata = ad.AnnData(COUNTS / COUNTS.sum(axis=1, keepdims=True) * 25)
-    if words is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            Expression.from_anndata(adata, layer, "auto")
-        return
+def test_what_is_as_it_is_taken_is_not_warned_of(make):
+    Expression.from_anndata(make(), None, "auto")  # warnings are errors
+
+
+@pytest.mark.parametrize(
+    ("make", "layer", "words"),
+    [
+        (lambda: normalised(1e6), None, r"normalised to 1e\+06 per cell, but scBERT's bins are of 10,000"),
+        (lambda: normalised(None), None, r"normalised to \d+(\.\d+)? per cell.*target_sum=1e4"),
+        (without_note, None, r"natural logarithms.*base 2: there is no uns\[\"log1p\"\].*`adata\.uns\[\"log1p\"\] = "),
+        (in_a_layer, "log", r"natural logarithms.*divide a layer by `np\.log\(2\)`"),
+        (
+            lambda: ad.AnnData(COUNTS / COUNTS.sum(axis=1, keepdims=True) * 25),
+            None,
+            r"sum to 25 in every cell.*Run `sc\.pp\.log1p`",
+        ),
+    ],
+    ids=["per million", "median", "no note", "layer", "no logarithms"],
+)
+def test_what_is_taken_for_something_else_is_warned_of(make, layer, words):
     with pytest.warns(UserWarning, match=words):
-        Expression.from_anndata(adata, layer, "auto")
+        Expression.from_anndata(make(), layer, "auto")
