@@ -481,6 +481,52 @@ def test_names_stay_unique_counts_add_up_and_order_does_not_matter(names, vocabu
     )
 
 
+MOUSE = pd.DataFrame(
+    [
+        ("Alpha", "symbol", "M1", "Alpha"),
+        ("Beta", "symbol", "M2", "Beta"),
+        ("Gamma", "symbol", "M3", "Gamma"),  # no ortholog
+        ("Delta", "symbol", "M4", "Delta"),
+        ("ALPHA", "alias", "M2", "Beta"),  # a human symbol is another mouse gene's alias
+        ("Pair", "alias", "M1", "Alpha"),
+        ("Pair", "alias", "M4", "Delta"),
+    ],
+    columns=TABLE.columns,
+)
+ORTHOLOGS = pd.DataFrame(
+    {"mouse": ["M1", "M2", "M4", "M3", "M3"], "human": ["G2", "G1", "G5", "G3", "G4"], "kind": "one2one"}
+)
+
+
+@given(
+    st.lists(st.sampled_from([*MOUSE["name"].unique(), "BETA", "gamma", "novel", "ALPHA-1", "MARCHF1"]), unique=True),
+    st.sampled_from([None, ["OLDALPHA"], ["BETA", "OLDALPHA"]]),
+    st.sampled_from(["keep", "drop"]),
+)
+@settings(max_examples=60)
+def test_between_organisms_names_stay_unique_and_a_second_run_renames_nothing(names, vocabulary, duplicates):
+    """Alpha is BETA in human and Beta is ALPHA, so that names read as mouse names again would swap."""
+    arguments = {
+        "tables": TABLES | {"mouse": MOUSE, "orthologs": ORTHOLOGS}, "organism": "mouse", "to": "human",
+        "vocabulary": vocabulary, "duplicates": duplicates,
+    }  # fmt: skip
+    try:
+        adata = resolved(["Beta", *(name for name in names if name != "Beta")], **arguments)
+    except GeneOverlapError:
+        return
+    assert adata.var_names.is_unique
+    assert sum(adata.uns["gene_names"]["counts"].values()) == adata.uns["gene_names"]["n_genes"]
+    expected = {"Alpha": "BETA", "Beta": "OLDALPHA" if vocabulary else "ALPHA", "Delta": "MARCHF1", "Gamma": "Gamma"}
+    now = dict(zip(adata.var["gene_names_original"], adata.var_names, strict=True))
+    status = dict(zip(adata.var["gene_names_original"], adata.var["gene_names_status"], strict=True))
+    for name in set(expected) & set(now):
+        assert now[name] == expected[name] or status[name] == "duplicate"
+    again = sg.pp.resolve_genes(adata, min_overlap=0.0, copy=True, **arguments)
+    assert again.var_names.tolist() == adata.var_names.tolist()
+    assert again.uns["gene_names"]["counts"]["renamed"] == 0
+    assert again.var["gene_names_original"].tolist() == adata.var["gene_names_original"].tolist()
+
+
 # ----------------------------------------------------------------------------------------------------- real tables
 
 

@@ -291,6 +291,7 @@ def test_subsets_and_files(kind, tmp_path):
         ({"p_values": ["a"] * 8}, ArgumentError, "p_values are numbers"),
         ({"variances": [np.nan] * 8}, ArgumentError, "None of the genes has a value in variances"),
         ({"p_values": [0.5] * 8}, ArgumentError, "No gene varies significantly: none of 8"),
+        ({"pseudotime": []}, ArgumentError, "the list is empty"),
         ({"pseudotime": "dpt"}, MissingKeyError, r"\.obs\['dpt'\]"),
         ({"pseudotime": "time"}, ArgumentError, "F-test of 1 coefficients needs more than the 2 cells"),
         ({"pseudotime": "same"}, ArgumentError, "fewer than two different values"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from scgrn_tl import datasets
 from scgrn_tl.core import ArgumentError, GeneVocabulary, PriorNetwork
+from scgrn_tl.core.genes import identifier_kind
 from scgrn_tl.core.network import edge_columns
 from scgrn_tl.datasets._registry import GENE_NAMES, ORTHOLOGS
 
@@ -42,6 +43,11 @@ class Naming:
     to: str
     vocabulary: str
     tables: dict[str, str]
+
+    def resolver_for(self, names: Iterable[str], recorded: Mapping[str, tuple[str, str]] | None = None) -> Resolver:
+        """The resolver of just these names: of human genes called like mouse genes, the case is no accident."""
+        fold_case = self.organism != "human" or "mouse" not in identifier_kind(names)
+        return replace(self.resolver, fold_case=fold_case, recorded=recorded or {})
 
     @classmethod
     def read(cls, organism: str, to: str | None, vocabulary: Any, tables: Mapping[str, pd.DataFrame] | None) -> Naming:

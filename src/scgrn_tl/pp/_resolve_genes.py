@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -19,7 +19,7 @@ from ._naming import Naming
 from ._resolution import STATUSES, Resolution, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -144,11 +144,7 @@ def resolve_genes(
     names = [str(name) for name in data.var_names]
     _check_columns(data, names, duplicates)
     naming = Naming.read(organism, to, vocabulary, tables)
-    resolver = replace(
-        naming.resolver,
-        fold_case=organism != "human" or "mouse" not in identifier_kind(names),
-        recorded=_recorded(data, naming, key_added),
-    )
+    resolver = naming.resolver_for(names, _recorded(data, naming, key_added))
     found = settle(dict.fromkeys(names), resolver)
     rows = [found[name] for name in names]
     _check_overlap(data, names, rows, naming, min_overlap)
@@ -199,7 +195,8 @@ def _recorded(adata: AnnData, naming: Naming, key: str) -> dict[str, tuple[str, 
     """What an earlier run between the same two organisms found, for the columns that still have the names it gave."""
     if naming.to == naming.organism or not _has_record(adata, key):
         return {}
-    params = adata.uns.get(key, {}).get("params", {})
+    record = adata.uns.get(key)
+    params = record.get("params", {}) if isinstance(record, Mapping) else {}
     if (params.get("organism"), params.get("to")) != (naming.organism, naming.to):
         return {}
     columns = (adata.var_names.astype(str), *(adata.var[f"{key}_{part}"].astype(str) for part in _COLUMNS[1:]))

@@ -71,7 +71,7 @@ def resolve_names(
         msg = f"names is a list of gene names, not the string {names!r}: give [{names!r}]."
         raise ArgumentError(msg)
     given = [str(name) for name in names]
-    resolver = Naming.read(organism, to, vocabulary, tables).resolver
+    resolver = Naming.read(organism, to, vocabulary, tables).resolver_for(given)
     found = {name: resolver.resolve(name) for name in dict.fromkeys(given)}
     rows = [found[name] for name in given]
     table = pd.DataFrame(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -190,6 +191,9 @@ def _check_arguments(n_top: int, alpha: float, n_knots: int, tests: dict[str, An
     if len(given) > 1:
         msg = f"p-values come from one place: give only one of {', '.join(given)}."
         raise ArgumentError(msg)
+    if tests["pseudotime"] is not None and not len(tests["pseudotime"]):
+        msg = "pseudotime names a column of .obs, or several; the list is empty."
+        raise ArgumentError(msg)
     check_key("key_added", key_added)
 
 
@@ -264,9 +268,9 @@ def _write(
         return write_slots(adata, slots, modality=modality, copy=copy)
     data = adata.copy() if copy else adata
     whole = open_anndata(data, modality=modality)
-    with_results = whole.copy()
-    write_slots(with_results, slots)
-    replace_contents(whole, with_columns(with_results, kept))
+    fresh = with_columns(whole, kept)
+    write_slots(fresh, replace(slots, var={key: values[kept] for key, values in slots.var.items()}))
+    replace_contents(whole, fresh)
     if data is not whole:
         update_mudata(data)
     return data if copy else None
