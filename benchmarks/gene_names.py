@@ -42,7 +42,8 @@ def main() -> None:
     folder = sg.settings.mirror
     scbert = sg.datasets.scbert_vocabulary()
     approved = set(sg.datasets.gene_names().query("kind == 'symbol'")["name"])
-    rows = []
+    table = sg.pp.resolve_names(sorted(approved), vocabulary=scbert)
+    rows = [row("HGNC, approved symbols", "scBERT", approved, set(scbert.symbols), table)]
 
     datasets = {"hHEP, TFs+500": (sg.datasets.beeline("hHEP"), {}), "mDC, TFs+500": (sg.datasets.beeline("mDC"), {})}
     datasets["mDC, TFs+500"] = (datasets["mDC, TFs+500"][0], {"organism": "mouse", "to": "human"})

@@ -369,6 +369,7 @@ def test_kinds_of_anndata(kind: str, tmp_path: Path):
         (["ENSMUSG00020000001", "ENSMUSG00020000002"], {}, ["Ensembl gene ids (mouse)", 'organism="mouse"']),
         (["ENSG00010000001", "ENSG00010000002"], {"organism": "mouse"}, ["`sg.pp.resolve_genes(adata)`"]),
         (["7157", "6657"], {}, ["integers", "check `organism=`"]),
+        (["ENSG00000999998", "ENSG00000999999"], {}, ["like Ensembl gene ids. To mend it: check `organism=`"]),
         (["GATA1", "x", "y"], {"min_overlap": 0.9}, ["33%", "at least 90%"]),
         (["GATA1"], {"vocabulary": ["other"]}, ["None of 1 genes is in the vocabulary (1 names)"]),
     ],

@@ -82,8 +82,8 @@ def resolve_genes(
         Organism to go to through one-to-one orthologs (:func:`scgrn_tl.datasets.gene_orthologs`), for instance
         ``organism="mouse", to="human"``. Genes without one get their own approved symbol. By default ``organism``.
     vocabulary
-        Names to prefer. ``"scbert"`` for those of :func:`scgrn_tl.datasets.scbert_vocabulary`, which are of about 2020
-        and often the previous symbol of a gene; a :class:`~scgrn_tl.core.GeneVocabulary`; a prior network, as a table
+        Names to prefer. ``"scbert"`` for those of :func:`scgrn_tl.datasets.scbert_vocabulary`, some of which are
+        previous symbols by now; a :class:`~scgrn_tl.core.GeneVocabulary`; a prior network, as a table
         or a :class:`~scgrn_tl.core.PriorNetwork`; or any names. A gene gets the name by which the vocabulary knows it,
         and one outside of the vocabulary its approved symbol. ``None`` for approved symbols throughout.
     duplicates
@@ -128,8 +128,8 @@ def resolve_genes(
     DuplicateGenesError
         If columns have exactly the same name, and duplicates are to be kept.
     GeneOverlapError
-        If fewer than ``min_overlap`` of the genes are known, or none is in the vocabulary. It says what the names look
-        like and what to try.
+        If fewer than ``min_overlap`` of the genes are known, or none, or none is in the vocabulary. It says what the
+        names look like and what to try.
     DownloadError
         If a table cannot be had.
 
@@ -223,7 +223,8 @@ def _check_overlap(
         )
     kind = identifier_kind(names)
     remedies = matching_columns(adata.var, lambda name: naming.resolver.resolve(name).status != "unknown")
-    if (call := resolving_call(names)) and f'organism="{naming.organism}"' not in call:
+    call = resolving_call(names)
+    if call and naming.organism != ("mouse" if "mouse" in call else "human"):
         remedies.append(f"run `{call}`")
     if not remedies:
         remedies.append("check `organism=`, or give the names that an annotation of your own has, by `tables=`")
