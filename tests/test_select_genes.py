@@ -182,6 +182,18 @@ def test_several_lineages_each_with_its_cells():
     np.testing.assert_allclose(adata.var["selected_pvalue"], np.minimum(2 * np.minimum(*each), 1), rtol=1e-6)
     assert chosen(adata) == ["3"]
     assert adata.uns["selected"]["params"]["pseudotime"].tolist() == ["first", "second"]
+    assert adata.uns["selected"]["n_cells"].tolist() == [30, 40]
+
+
+def test_cells_without_pseudotime_are_told_of():
+    values, _ = expression()
+    times = np.where(np.arange(60) < 40, np.arange(60.0), np.inf)  # as of cells that are not connected with the root
+    values[:40, 1] += times[:40] / 4
+    adata = with_cells(values, dpt=times)
+    with pytest.warns(UserWarning, match="20 of 60 cells have no pseudotime or group and are left out"):
+        sg.pp.select_genes(adata, pseudotime="dpt")
+    assert adata.uns["selected"]["n_cells"].tolist() == [40]
+    assert chosen(adata) == ["1"]
 
 
 def test_counts_are_normalised_first_and_stay_as_they_are():

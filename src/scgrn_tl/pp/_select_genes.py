@@ -10,6 +10,7 @@ import numpy as np
 
 from scgrn_tl.core import ArgumentError, MissingKeyError, check_unique_genes, gene_indices, read_pseudotime
 from scgrn_tl.core.slots import Slots, check_key, open_anndata, run_record, write_slots
+from scgrn_tl.core.user_warning import warn_user
 
 from ._columns import replace_contents, update_mudata, with_columns
 from ._varying_genes import group_basis, measure_variation, spline_basis
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["select_genes"]
 
 LOGGER = logging.getLogger(__name__)
+
+LEFT_OUT = 0.1
+"""Share of cells without pseudotime from which on a warning says so."""
 
 
 def select_genes(
@@ -99,7 +103,7 @@ def select_genes(
     - ``var["selected_pvalue"]``: float64, before Bonferroni; not there if significance was not asked for
     - ``var["selected_is_tf"]``: bool; not there without ``tf_names``
     - ``uns["selected"]``: ``params``; ``n_tested``, ``cutoff`` (``alpha / n_tested``), ``n_significant``, ``n_tfs``,
-      ``n_others``
+      ``n_others``; ``n_cells``, the cells of each lineage
 
     Raises
     ------
@@ -136,6 +140,7 @@ def select_genes(
         raise ArgumentError(msg)
 
     bases, how = _bases(data, pseudotime, groupby, n_knots)
+    _warn_of_cells_left_out(bases)
     if bases or variance is None:
         measured = measure_variation(data, layer, bases)
         variance = measured.variance if variance is None else variance
@@ -165,7 +170,8 @@ def select_genes(
     params |= {"n_knots": n_knots} if pseudotime is not None else {}
     params["pseudotime"] = [pseudotime] if isinstance(pseudotime, str) else pseudotime
     params["groupby"] = groupby
-    slots.uns[key_added] = run_record(params, **counts)
+    cells = [int(np.isfinite(basis).all(axis=1).sum()) for basis in bases]
+    slots.uns[key_added] = run_record(params, **counts, **({"n_cells": cells} if cells else {}))
     LOGGER.info(
         "Selected %d TFs and %d other genes; %s.",
         counts["n_tfs"],
@@ -239,6 +245,17 @@ def _bases(
         codes = adata.obs[groupby].astype("category").cat.remove_unused_categories().cat.codes
         return [group_basis(codes.to_numpy(dtype=np.int64))], "groups"
     return [], "given"
+
+
+def _warn_of_cells_left_out(bases: Sequence[np.ndarray]) -> None:
+    if not bases:
+        return
+    inside = np.any([np.isfinite(basis).all(axis=1) for basis in bases], axis=0)
+    if inside.mean() < 1 - LEFT_OUT:
+        warn_user(
+            f"{(~inside).sum():,} of {len(inside):,} cells have no pseudotime or group and are left out of the test. "
+            "Diffusion pseudotime is infinite in cells that the neighbour graph does not connect with the root."
+        )
 
 
 def _select(

@@ -15,6 +15,7 @@ from scgrn_tl.core import (
     needs_normalization,
     summarize_expression,
 )
+from scgrn_tl.core.matrix import BLOCK_VALUES
 from scgrn_tl.core.tokens import log_normalize
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 __all__ = ["Variation", "group_basis", "measure_variation", "spline_basis"]
-
-MAX_BATCH = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +132,7 @@ def measure_variation(adata: AnnData, layer: str | None, bases: Sequence[np.ndar
         raise ArgumentError(msg)
     tests = [_Regression(basis, n_genes) for basis in bases]
     shift, total, squares = np.zeros(n_genes), np.zeros(n_genes), np.zeros(n_genes)
-    for rows, block in iter_cells(matrix, batch_size=MAX_BATCH, dtype=np.float64):
+    for rows, block in iter_cells(matrix, batch_size=max(1, BLOCK_VALUES // n_genes), dtype=np.float64):
         values = block if totals is None else log_normalize(block, totals[rows])
         if rows.start == 0:
             shift = values[0].copy()
