@@ -55,3 +55,11 @@ def mirror() -> Path:
     if "SCGRN_TL_MIRROR" not in os.environ:
         pytest.skip("needs real data: SCGRN_TL_MIRROR names no folder")
     return Path(os.environ["SCGRN_TL_MIRROR"])
+
+
+@pytest.fixture
+def gene_tables(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Small tables of gene names in the format of the real ones; ids are invented, but for that of CCN2."""
+    folder = Path(__file__).parent / "gene_names"
+    monkeypatch.setattr("scgrn_tl.datasets._gene_names.fetch", lambda file: folder / Path(file.path).name)
+    return folder

@@ -138,6 +138,20 @@ def test_export(tmp_path, monkeypatch):
     assert len(names["base_grn"]) == sg.get.grn_df(names["adata"])["target"].nunique()
 
 
+@pytest.mark.usefixtures("gene_tables")
+def test_gene_names():
+    names = run_page("gene-names.md")
+    page = (DOCS / "gene-names.md").read_text(encoding="utf-8")
+    by_row = dict(
+        re.findall(r"^\| `([^`]+)` \| `?([\w-]+)`? \| .*(?:rule|symbol|excel|dots|alias|ambiguous|unknown)", page, re.M)
+    )
+    table = sg.pp.resolve_names(by_row)
+    becomes = table["resolved"].where(~table["status"].isin(["ambiguous", "unknown"]), "stays")
+    assert dict(zip(by_row, becomes, strict=True)) == by_row
+    assert len(by_row) == 8
+    assert names["adata"].uns["selected"]["params"]["test"] == "spline"
+
+
 def test_the_table_of_methods_has_a_row_for_each():
     rows = [row for row in (DOCS / "methods.md").read_text(encoding="utf-8").splitlines() if row.startswith("|")]
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}

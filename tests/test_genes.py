@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scgrn_tl.core import ArgumentError, DuplicateGenesError, GeneOverlapError, GeneVocabulary, check_unique_genes
-from scgrn_tl.core.genes import identifier_kind
+from scgrn_tl.core.genes import identifier_kind, mismatch_hint
 
 SYMBOLS = ("TP53", "SOX2", "GATA1", "MYC", "KLF4")
 
@@ -92,9 +93,30 @@ def test_too_small_an_overlap_says_how_many_and_what_the_names_look_like():
         GeneVocabulary(SYMBOLS).align(["foo"])
 
 
-def test_mouse_symbols_are_told_to_be_upper_cased():
-    with pytest.raises(GeneOverlapError, match=r"look like mouse gene symbols.*100% match in upper case.*str\.upper"):
-        GeneVocabulary(SYMBOLS).align(["Sox2", "Gata1", "Klf4"], min_overlap=0.5)
+@pytest.mark.parametrize(
+    ("names", "call"),
+    [
+        (["Sox2", "Gata1", "Klf4"], 'sg.pp.resolve_genes(adata, organism="mouse", to="human")'),
+        ([f"ENSMUSG0000005955{i}" for i in range(3)], 'sg.pp.resolve_genes(adata, organism="mouse", to="human")'),
+        ([f"ENSG0000014151{i}.7" for i in range(3)], "sg.pp.resolve_genes(adata)"),
+    ],
+)
+def test_names_that_can_be_resolved_are_told_how(names, call):
+    with pytest.raises(GeneOverlapError, match=rf"To mend it: run `{re.escape(call)}`"):
+        GeneVocabulary(SYMBOLS).align(names, min_overlap=0.5)
+
+
+def test_names_in_another_case_are_told_what_to_do():
+    mouse = mismatch_hint(["GATA1", "SOX2"], ["Gata1", "Sox2", "Myc"], what="TF names")
+    assert "2 of them differ only in case, such as 'GATA1' and 'Gata1'" in mouse
+    assert '`sg.datasets.collectri("mouse")`' in mouse
+    assert '`sg.pp.resolve_genes(adata, organism="mouse", to="human")`' in mouse
+    human = mismatch_hint(["c1orf43"], ["C1ORF43", "MYC"], what="TF names")
+    assert "sg.pp.resolve_names(names, vocabulary=adata.var_names)" in human
+    assert "mouse" not in human
+    ensembl = mismatch_hint(["GATA1"], ["ENSG00000102145"], what="TF names")
+    assert ensembl.endswith("bring the data's to symbols by `sg.pp.resolve_genes(adata)`.")
+    assert mismatch_hint(["GATA1"], ["SOX2"], what="TF names") == ""
 
 
 def test_ensembl_ids_are_told_which_column_of_var_matches():
@@ -102,7 +124,7 @@ def test_ensembl_ids_are_told_which_column_of_var_matches():
     var = pd.DataFrame({"length": [1, 2, 3], "symbol": pd.Categorical(["TP53", "SOX2", "MYC"])}, index=ids)
     with pytest.raises(GeneOverlapError, match=r"Ensembl gene ids\..*adata\.var\['symbol'\]` matches 100%"):
         GeneVocabulary(SYMBOLS).align(ids, min_overlap=0.5, var=var)
-    with pytest.raises(GeneOverlapError, match="HGNC"):
+    with pytest.raises(GeneOverlapError, match=r"sg\.pp\.resolve_genes"):
         GeneVocabulary(SYMBOLS).align(ids, min_overlap=0.5, var=var[["length"]])
 
 

@@ -194,7 +194,7 @@ def refused(adata: ad.AnnData, error: type[Exception], *words: str) -> Iterator[
 
 def do_as_told(message: str, n: int = 0, **names: Any) -> None:
     """Run the n-th call that stands in backticks in ``message``."""
-    exec(re.findall(r"`([^`]*\(.*?\)[^`]*)`", message)[n], names)
+    exec([quoted for quoted in re.findall(r"`([^`]*)`", message) if "(" in quoted][n], names)
 
 
 def copy_of(folder: Path, to: Path) -> Path:
@@ -270,8 +270,9 @@ def test_duplicated_var_names(world: World, verb: Callable) -> None:
 # ------------------------------------------- Ensembl ids where symbols are expected, mouse symbols for the human model
 
 
-def ensembl(prefix: str = "ENSG") -> list[str]:
-    return [f"{prefix}{number:011d}.{number % 9}" for number in range(N_GENES)]
+def ensembl(prefix: str = "ENSG", first: int = 10_000_001) -> list[str]:
+    """Ids that the genes of ``HUMAN`` have in the table of names of the tests, with versions."""
+    return [f"{prefix}{number:011d}.{number % 9}" for number in range(first, first + N_GENES)]
 
 
 def mouse(names: list[str]) -> list[str]:
@@ -281,13 +282,19 @@ def mouse(names: list[str]) -> list[str]:
 IDENTIFIERS = {
     # names, a column of var, what they look like, what is told to be done
     "Ensembl ids, symbols in var": (ensembl(), HUMAN, "like Ensembl gene ids.", "astype(str)"),
-    "Ensembl ids": (ensembl(), None, "like Ensembl gene ids.", 'weights="fit"'),
-    "mouse Ensembl ids": (ensembl("ENSMUSG"), None, "like Ensembl gene ids (mouse)", 'weights="fit"'),
-    "mouse symbols": (mouse(HUMAN), None, "like mouse gene symbols", "adata.var_names.str.upper()"),
+    "Ensembl ids": (ensembl(), None, "like Ensembl gene ids.", "sg.pp.resolve_genes(adata)"),
+    "mouse Ensembl ids": (
+        ensembl("ENSMUSG", 20_000_000),
+        None,
+        "like Ensembl gene ids (mouse)",
+        'organism="mouse", to="human"',
+    ),
+    "mouse symbols": (mouse(HUMAN), None, "like mouse gene symbols", 'organism="mouse", to="human"'),
     "numbers": ([str(number) for number in range(N_GENES)], None, "like integers", 'weights="fit"'),
 }
 
 
+@pytest.mark.usefixtures("gene_tables")
 @pytest.mark.parametrize("verb", [embed, fit], ids=["scbert_embed", "fit_grn"])
 @pytest.mark.parametrize(("names", "column", "looks", "remedy"), IDENTIFIERS.values(), ids=IDENTIFIERS)
 def test_other_identifiers(
@@ -309,7 +316,7 @@ def test_other_identifiers(
     with refused(adata, GeneOverlapError, "0 of 40 genes (0%)", "min_overlap", looks, remedy, "weights=") as message:
         verb(adata, world, **({"weights": "panglao"} if verb is embed else {"prior": prior}))
     if remedy != 'weights="fit"':
-        do_as_told(message[0], adata=adata)
+        do_as_told(message[0], adata=adata, sg=sg)
         embed(adata, world)
         np.testing.assert_array_equal(adata.varm["scbert"], world.embedded.varm["scbert"])
 
@@ -900,7 +907,7 @@ def test_ctrl_c_while_results_are_written(world: World, monkeypatch: pytest.Monk
     arguments = {"rng": 1} if verb in (fit, pretrain) else {"groupby": "batch"}
     for number in range(100):
         with monkeypatch.context() as patch:
-            calls = interrupt(patch, "scgrn_tl.tl._slots._put", number)
+            calls = interrupt(patch, "scgrn_tl.core.slots._put", number)
             try:
                 verb(adata, world, **arguments)
             except KeyboardInterrupt:

@@ -533,17 +533,17 @@ def test_progress_of_another_run_is_refused(adata: ad.AnnData, weights: Path, tm
 def test_interrupted_writing_puts_back_what_was_there(
     adata: ad.AnnData, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from scgrn_tl.tl import _slots
+    from scgrn_tl.core import slots
 
     adata.varm["scbert"] = np.zeros((N_GENES, 2))
-    put = _slots._put
+    put = slots._put
 
     def interrupted(adata: ad.AnnData, slot: str, key: str, value: object) -> None:
         if slot == "uns" and isinstance(value, dict):
             raise KeyboardInterrupt
         put(adata, slot, key, value)
 
-    monkeypatch.setattr(_slots, "_put", interrupted)
+    monkeypatch.setattr(slots, "_put", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sg.tl.scbert_embed(adata, weights=weights)
     assert list(adata.varm) == ["scbert"]

@@ -20,7 +20,7 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-_SUBMODULES = ("bm", "core", "datasets", "get", "io", "methods", "models", "pl", "tl")
+_SUBMODULES = ("bm", "core", "datasets", "get", "io", "methods", "models", "pl", "pp", "tl")
 
 __getattr__, __dir__, _ = _lazy.attach(__name__, submodules=_SUBMODULES)
 __all__ = ["ScgrnError", "__version__", "settings", *_SUBMODULES]

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from .errors import ArgumentError, GeneOverlapError, MissingKeyError
-from .genes import check_unique_genes, mismatch_hint, same_but_case
+from .genes import case_remedy, check_unique_genes, mismatch_hint, same_but_case
 from .matrix import by_rows, expression_matrix, iter_cells, summarize_expression
 from .sparse_expression import is_large_and_sparse, sparse_genes_by_cells
 from .split import EdgeSplit
@@ -130,7 +130,7 @@ def gene_indices(names: Iterable[str], genes: Iterable[str], *, what: str = "gen
     missing = [name for name in wanted if name not in position]
     if cased := same_but_case(missing, position):
         shown = ", ".join(f"{name!r} ({gene!r})" for name, gene in list(cased.items())[:3])
-        warn_user(f"{len(cased)} {what} are not among the genes but for their case: {shown}.")
+        warn_user(f"{len(cased)} {what} are not among the genes but for their case: {shown}. {case_remedy(position)}")
     elif missing and len(wanted) <= SHORT_LIST:
         warn_user(f"{len(missing)} of {len(wanted)} {what} are not among the genes: {_shorten(missing)}.")
     LOGGER.info("%d of %d %s are among the genes.", len(found), len(wanted), what)

@@ -14,11 +14,21 @@ import numpy as np
 from .errors import ArgumentError, DuplicateGenesError, GeneOverlapError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pandas as pd
 
-__all__ = ["GeneAlignment", "GeneVocabulary", "check_unique_genes", "identifier_kind", "mismatch_hint", "same_but_case"]
+__all__ = [
+    "GeneAlignment",
+    "GeneVocabulary",
+    "case_remedy",
+    "check_unique_genes",
+    "identifier_kind",
+    "matching_columns",
+    "mismatch_hint",
+    "resolving_call",
+    "same_but_case",
+]
 
 _ENSEMBL = re.compile(r"^ENS[A-Z]*G\d{6,}(\.\d+)?$")
 _MOUSE_LIKE = re.compile(r"^[A-Z][a-z0-9\-]*[a-z][a-z0-9\-]*$")
@@ -31,7 +41,8 @@ def check_unique_genes(names: Sequence[str]) -> None:
         shown = ", ".join(map(repr, duplicated[:5])) + (", …" if len(duplicated) > 5 else "")
         msg = (
             f"{len(duplicated)} gene names stand more than once in var_names: {shown}. "
-            "Run `adata.var_names_make_unique()` first, or sum the duplicated rows."
+            "Run `adata.var_names_make_unique()` first, or add their counts up by "
+            '`sg.pp.resolve_genes(adata, duplicates="sum")`.'
         )
         raise DuplicateGenesError(msg)
 
@@ -52,6 +63,14 @@ def identifier_kind(names: Iterable[str]) -> str:
     return "gene symbols of another annotation or organism"
 
 
+def resolving_call(names: Iterable[str]) -> str:
+    """The call that gives human symbols to genes named like ``names``; empty where their kind does not tell it."""
+    kind = identifier_kind(names)
+    if kind in {"mouse gene symbols", "Ensembl gene ids (mouse)"}:
+        return 'sg.pp.resolve_genes(adata, organism="mouse", to="human")'
+    return "sg.pp.resolve_genes(adata)" if kind == "Ensembl gene ids" else ""
+
+
 def same_but_case(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     """Those of ``names`` that are not ``known`` but would be in another case, and what they are known as."""
     known = list(known)
@@ -60,7 +79,7 @@ def same_but_case(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
 
 
 def mismatch_hint(names: Sequence[str], known: Sequence[str], *, what: str) -> str:
-    """Why ``names`` may not be among ``known``, as a sentence; empty where nothing can be told.
+    """Why ``names`` may not be among ``known``, as a sentence or two; empty where nothing can be told.
 
     Parameters
     ----------
@@ -73,36 +92,50 @@ def mismatch_hint(names: Sequence[str], known: Sequence[str], *, what: str) -> s
     """
     if cased := same_but_case(names, known):
         one, other = next(iter(cased.items()))
-        return (
-            f"{len(cased):,} of them differ only in case, such as {one!r} and {other!r}: bring both to one, for "
-            "instance with `str.upper`."
-        )
+        return f"{len(cased):,} of them differ only in case, such as {one!r} and {other!r}. {case_remedy(known)}"
     kinds = identifier_kind(names), identifier_kind(known)
     if kinds[0] == kinds[1]:
         return ""
-    return f"The {what} look like {kinds[0]}, the data's like {kinds[1]}: bring both to one kind."
+    call = resolving_call(known)
+    way = (
+        f"bring the data's to symbols by `{call}`" if call else "bring both to one kind by `sg.pp.resolve_genes(adata)`"
+    )
+    return f"The {what} look like {kinds[0]}, the data's like {kinds[1]}: {way}."
+
+
+def case_remedy(known: Iterable[str]) -> str:
+    """What to do where names differ from the ``known`` ones of the data in case only."""
+    if "mouse" in identifier_kind(known):
+        return (
+            'The data\'s look like mouse genes: take names of mouse, such as `sg.datasets.collectri("mouse")` and '
+            '`sg.datasets.tf_names("mouse")`, or go to human orthologs by '
+            '`sg.pp.resolve_genes(adata, organism="mouse", to="human")`.'
+        )
+    return "If both are of one organism, `sg.pp.resolve_names(names, vocabulary=adata.var_names)` brings them together."
+
+
+def matching_columns(var: pd.DataFrame, known: Callable[[str], bool]) -> list[str]:
+    """For each column of names in ``var`` of which half or more are ``known``, the call that makes them the names."""
+    calls = []
+    for column in var.columns:
+        if var[column].dtype.kind in "OSUT" or str(var[column].dtype) in {"category", "string", "str"}:
+            share = float(np.mean([known(str(value)) for value in var[column]]))
+            if share >= 0.5:
+                calls.append(
+                    f"`adata.var[{column!r}]` matches {share:.0%}: run "
+                    f"`adata.var_names = adata.var[{column!r}].astype(str); adata.var_names_make_unique()`"
+                )
+    return calls
 
 
 def _remedy(names: Sequence[str], known: frozenset[str], var: pd.DataFrame | None) -> str:
-    """Name the call that would make ``names`` match: a column of ``var``, upper case, or an encoder of one's own."""
-    remedies = []
-    if var is not None:
-        for column in var.columns:
-            if var[column].dtype.kind in "OSUT" or str(var[column].dtype) in {"category", "string", "str"}:
-                share = float(np.mean([str(value) in known for value in var[column]]))
-                if share >= 0.5:
-                    remedies.append(
-                        f"`adata.var[{column!r}]` matches {share:.0%}: run "
-                        f"`adata.var_names = adata.var[{column!r}].astype(str); adata.var_names_make_unique()`"
-                    )
-    upper = float(np.mean([name.upper() in known for name in names])) if len(names) else 0.0
-    if upper >= 0.5:
-        remedies.append(
-            f"{upper:.0%} match in upper case, which maps most mouse symbols to their human orthologs: run "
-            "`adata.var_names = adata.var_names.str.upper(); adata.var_names_make_unique()`"
-        )
+    """Name the calls that would make ``names`` match: a column of ``var``, names resolved, or an own encoder."""
+    remedies = [] if var is None else matching_columns(var, known.__contains__)
+    if call := resolving_call(names):
+        orthologs = " (upper case maps most mouse symbols to their human orthologs, not all)" if "mouse" in call else ""
+        remedies.append(f"run `{call}`{orthologs}")
     if not remedies:
-        remedies.append("set `adata.var_names` to gene symbols (HGNC)")
+        remedies.append("set `adata.var_names` to gene symbols (HGNC), for instance by `sg.pp.resolve_genes(adata)`")
     remedies.append('or use `weights="fit"`, which trains an encoder on this AnnData\'s own genes')
     return "; ".join(remedies)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,11 @@ import numpy as np
 from scipy import sparse
 
 from .errors import ExpressionError, MissingKeyError
+from .log_scale import constant_totals
 from .row_store import RowStore, column_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
@@ -159,11 +160,14 @@ class ExpressionSummary:
         Whether every value is a whole number.
     maximum
         Largest value.
+    constant_totals
+        What :func:`~scgrn_tl.core.log_scale.constant_totals` found in the first cells; empty for counts.
     """
 
     totals: np.ndarray
     is_counts: bool
     maximum: float
+    constant_totals: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def empty_cells(self) -> np.ndarray:
@@ -200,7 +204,7 @@ def summarize_expression(
         raise ExpressionError(msg)
     n_cells, n_genes = matrix.shape
     totals = np.zeros(n_cells)
-    is_counts, maximum = True, 0.0
+    is_counts, maximum, constant = True, 0.0, None
     for start, block in _read_spans(by_rows(matrix), BLOCK_VALUES // max(1, n_genes), rows):
         values = block.data if sparse.issparse(block) else np.asarray(block)
         if not (values.size == 0 or (np.isfinite(values).all() and values.min() >= 0)):
@@ -209,7 +213,9 @@ def summarize_expression(
         if values.size:
             is_counts = is_counts and bool((values == np.rint(values)).all())
             maximum = max(maximum, float(values.max()))
-    return ExpressionSummary(totals, is_counts, maximum)
+        if constant is None:
+            constant = {} if is_counts else constant_totals(block)
+    return ExpressionSummary(totals, is_counts, maximum, constant or {})
 
 
 def _raise_first_bad_value(

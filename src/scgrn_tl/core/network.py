@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import PriorError
-from .genes import check_unique_genes, mismatch_hint, same_but_case
+from .genes import case_remedy, check_unique_genes, mismatch_hint, same_but_case
 from .prior_columns import edge_columns, weights_and_signs
 from .prior_files import read_prior_file
 from .prior_forms import edge_table
@@ -265,7 +265,7 @@ class PriorNetwork:
             one, other = next(iter(cased.items()))
             warn_user(
                 f"{len(cased)} names of the prior are not among the genes but for their case, such as {one!r} "
-                f"({other!r}); their edges are left out."
+                f"({other!r}); their edges are left out. {case_remedy(genes)}"
             )
         edges = pd.DataFrame(
             {"source": source[usable], "target": target[usable], "weight": weight[usable], "sign": sign[usable]}

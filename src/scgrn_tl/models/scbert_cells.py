@@ -12,6 +12,7 @@ from scvi import REGISTRY_KEYS
 from scvi.dataloaders import AnnDataLoader, DataSplitter
 
 from scgrn_tl.core.errors import ArgumentError
+from scgrn_tl.core.log_scale import warn_of_scale
 from scgrn_tl.core.matrix import expression_matrix, summarize_expression
 from scgrn_tl.core.tokens import log_base_factor, needs_normalization
 
@@ -117,6 +118,8 @@ def tokenizer_of(manager: AnnDataManager, vocabulary: GeneVocabulary, min_overla
     normalize = needs_normalization(setup["normalize"], summary)
     alignment = vocabulary.align([str(name) for name in adata.var_names], min_overlap=min_overlap, var=adata.var)
     to_log2 = 1.0 if normalize or layer is not None else log_base_factor(adata)
+    if not normalize:
+        warn_of_scale(summary.constant_totals, to_log2)
     return CellTokenizer(alignment.columns, alignment.positions, normalize, to_log2)
 
 

@@ -23,6 +23,7 @@ from scgrn_tl.core import (
     summarize_expression,
     tokenize,
 )
+from scgrn_tl.core.log_scale import warn_of_scale
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -179,9 +180,13 @@ class Expression:
                 np.concatenate([totals for totals, _, _ in parts]),
                 all(is_counts for _, is_counts, _ in parts),
                 max(maximum for _, _, maximum in parts),
+                part.constant_totals,
             )
         counts = needs_normalization(normalize, summary)
-        return cls(matrix, summary, counts, 1.0 if counts or layer is not None else log_base_factor(adata))
+        to_log2 = 1.0 if counts or layer is not None else log_base_factor(adata)
+        if not counts:
+            warn_of_scale(summary.constant_totals, to_log2)
+        return cls(matrix, summary, counts, to_log2)
 
     @property
     def empty_cells(self) -> np.ndarray:
