@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from scgrn_tl.core import (
     summarize_expression,
     tokenize,
 )
+from scgrn_tl.core.expression_places import usable_expression
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -168,12 +170,13 @@ class Expression:
     ) -> Expression:
         """Read ``X`` or ``layers[layer]``, each of ``processes`` a part; errors as :func:`summarize_expression`."""
         matrix = by_rows(expression_matrix(adata, layer))
+        mend = partial(usable_expression, adata, besides=layer)
         if processes is None:
-            summary = summarize_expression(matrix, adata.obs_names, adata.var_names)
+            summary = summarize_expression(matrix, adata.obs_names, adata.var_names, mend=mend)
         else:
             bounds = np.linspace(0, adata.n_obs, processes.size + 1).astype(np.int64)
             rows = slice(int(bounds[processes.rank]), int(bounds[processes.rank + 1]))
-            part = summarize_expression(matrix, adata.obs_names, adata.var_names, rows=rows)
+            part = summarize_expression(matrix, adata.obs_names, adata.var_names, rows=rows, mend=mend)
             parts = processes.gather((part.totals[rows], part.is_counts, part.maximum))
             summary = ExpressionSummary(
                 np.concatenate([totals for totals, _, _ in parts]),
