@@ -119,7 +119,7 @@ def tokenizer_of(manager: AnnDataManager, vocabulary: GeneVocabulary, min_overla
     summary = summarize_expression(matrix, adata.obs_names, adata.var_names, mend=mend)
     normalize = needs_normalization(setup["normalize"], summary)
     alignment = vocabulary.align([str(name) for name in adata.var_names], min_overlap=min_overlap, var=adata.var)
-    to_log2 = 1.0 if normalize or layer is not None else log_base_factor(adata)
+    to_log2 = 1.0 if normalize else log_base_factor(adata)
     return CellTokenizer(alignment.columns, alignment.positions, normalize, to_log2)
 
 

@@ -184,7 +184,7 @@ class Expression:
                 max(maximum for _, _, maximum in parts),
             )
         counts = needs_normalization(normalize, summary)
-        return cls(matrix, summary, counts, 1.0 if counts or layer is not None else log_base_factor(adata))
+        return cls(matrix, summary, counts, 1.0 if counts else log_base_factor(adata))
 
     @property
     def empty_cells(self) -> np.ndarray:
