@@ -24,7 +24,7 @@ pytestmark = [
     # the files are of an older anndata
     pytest.mark.filterwarnings("ignore:.*was written without encoding metadata"),
     pytest.mark.filterwarnings("ignore:Moving element from .uns"),
-    # MuData on names of genes that are names of proteins too
+    # genes and proteins of one name
     pytest.mark.filterwarnings("ignore:Cannot join columns with the same name:UserWarning"),
     pytest.mark.filterwarnings("ignore:From 0.4 .update:FutureWarning"),
     # scanpy's colour maps, and matplotlib's newest wish for them
@@ -146,7 +146,6 @@ def test_what_scanpy_wrote_is_as_it_was(pbmc):
 def test_scanpy_goes_on_after_a_network(pbmc):
     adata = pbmc.adata.copy()
     sc.pp.pca(adata, n_comps=10)
-    sc.pp.neighbors(adata, n_neighbors=5)
     sc.tl.rank_genes_groups(adata, "bulk_labels", groups=["CD19+ B"], method="t-test")
     frame = sc.get.obs_df(adata, keys=["SPI1", "bulk_labels", "scbert_pooled"], layer="log")
     assert frame["scbert_pooled"].all()
@@ -284,6 +283,7 @@ def test_activities_go_with_surface_proteins(fitted):
     assert abs(scores["SPI1"].corr(relative["CD19"])) < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.internet
 def test_a_modality_is_treated_as_the_anndata_that_it_is(fitted, counts):
     rna = counts["rna"].copy()
@@ -297,7 +297,7 @@ def test_a_modality_is_treated_as_the_anndata_that_it_is(fitted, counts):
 
 
 @pytest.mark.internet
-@pytest.mark.parametrize("suffix", ["h5mu", "zarr"])
+@pytest.mark.parametrize("suffix", ["h5mu", pytest.param("zarr", marks=pytest.mark.slow)])
 def test_a_mudata_is_written_read_and_gone_on_with(fitted, tmp_path, suffix):
     path = tmp_path / f"pbmc.{suffix}"
     if suffix == "h5mu":
