@@ -30,7 +30,8 @@ def scaled_anndata(**layers):
 def refusal(adata, layer=None):
     with pytest.raises(ExpressionError, match="negative") as refused:
         genes_by_cells(adata, layer)
-    return str(refused.value), re.findall(r"`(.*?)`", str(refused.value))
+    _, mend = str(refused.value).split(", for instance with `layer=`. ")
+    return mend, re.findall(r"`(.*?)`", mend)
 
 
 def test_scaled_expression_is_refused_with_the_code_that_takes_raw():

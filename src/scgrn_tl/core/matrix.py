@@ -233,7 +233,9 @@ def _raise_first_bad_value(
     if kind != "negative":
         advice = "Set such values to 0, or drop those cells."
     else:
-        advice = "Scaled (z-scored) values cannot be used: pass counts or log-normalised values"
-        advice += f". {mend()}" if mend is not None else ", for instance with `layer=`."
+        advice = (
+            "Scaled (z-scored) values cannot be used: pass counts or log-normalised values, for instance with `layer=`."
+        )
+        advice += f" {mend()}" if mend is not None else ""
     msg = f"Expression has a {kind} value ({value:g}) at {where}, {gene}. {advice}"
     raise ExpressionError(msg)
