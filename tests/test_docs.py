@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import scgrn_tl as sg
+from scgrn_tl.cli._parser import make_parser
 from scgrn_tl.methods import _registry
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -150,6 +151,35 @@ def test_gene_names():
     assert dict(zip(by_row, becomes, strict=True)) == by_row
     assert len(by_row) == 8
     assert names["adata"].uns["selected"]["params"]["test"] == "spline"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*edges are not tested:UserWarning")
+def test_why(capsys):
+    with sg.settings.override(progress=False):
+        names = run_page("why.md")
+    assert "The prior's names look like" in capsys.readouterr().out
+    assert names["n_changed"] == 0
+    adata = names["adata"]
+    assert {"grnboost2", "grn", "elsewhere", "more", "pearson"} <= set(adata.varp)
+    assert adata.var["more_is_tf"].sum() == names["prior"]["source"].nunique() + 2
+    assert (names["table"]["error"] == "").all()
+    assert adata.uns["differential_grn"]["table"]["pvalue"].notna().any()
+
+
+def test_commands_of_why_exist():
+    """Those that download, install or run for long are read only: programs, scripts and flags are there."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", (DOCS / "why.md").read_text(encoding="utf-8"), re.M | re.S)
+    commands = [line.split() for block in blocks for line in block.splitlines()]
+    assert {words[0] for words in commands} == {"pip", "scgrn-tl", "python"}
+    for program, *words in commands:
+        if program == "scgrn-tl":
+            assert callable(make_parser().parse_args(words).run)
+        elif program == "python":
+            script = (DOCS.parent / words[0]).read_text(encoding="utf-8")
+            assert all(f'"{word}"' in script for word in words if word.startswith("--"))
+        else:
+            assert words == ["install", sg.__name__]
 
 
 def test_the_table_of_methods_has_a_row_for_each():

@@ -278,8 +278,11 @@ def test_logarithms_of_scanpy_are_turned_to_base_two(adata: ad.AnnData, weights:
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata, base=base)
     from_counts = sg.tl.scbert_embed(adata, weights=weights, layer="counts", copy=True)
+    adata.layers["log"] = adata.X.copy()
+    from_layer = sg.tl.scbert_embed(adata, weights=weights, layer="log", copy=True)
     sg.tl.scbert_embed(adata, weights=weights)
     assert_same_results(adata, from_counts, rtol=0, atol=1e-6)
+    assert_same_results(adata, from_layer, rtol=0, atol=0)
 
 
 def test_values_already_normalised_are_taken_as_they_are(

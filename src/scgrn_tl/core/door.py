@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from .errors import ArgumentError, GeneOverlapError, MissingKeyError
+from .expression_places import usable_expression
 from .genes import case_remedy, check_unique_genes, mismatch_hint, same_but_case
 from .matrix import by_rows, expression_matrix, iter_cells, summarize_expression
 from .sparse_expression import is_large_and_sparse, sparse_genes_by_cells
@@ -75,7 +77,8 @@ def genes_by_cells(adata: AnnData, layer: str | None = None) -> np.ndarray:
 def _checked(adata: AnnData, layer: str | None) -> tuple[Any, np.ndarray | None]:
     """Expression (cells × genes) whose rows are cheap to read, checked, and each cell's total if it is of counts."""
     matrix = by_rows(expression_matrix(adata, layer))
-    summary = summarize_expression(matrix, adata.obs_names, adata.var_names)
+    mend = partial(usable_expression, adata, besides=layer)
+    summary = summarize_expression(matrix, adata.obs_names, adata.var_names, mend=mend)
     return matrix, summary.totals if needs_normalization("auto", summary) else None
 
 

@@ -14,7 +14,7 @@ from .log_scale import constant_totals
 from .row_store import RowStore, column_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
@@ -181,6 +181,7 @@ def summarize_expression(
     var_names: Sequence[str] | None = None,
     *,
     rows: slice = slice(None),
+    mend: Callable[[], str] | None = None,
 ) -> ExpressionSummary:
     """Check an expression matrix in one streaming pass, and sum up its cells.
 
@@ -192,6 +193,9 @@ def summarize_expression(
         The names of cells and genes that an error gives; their positions if ``None``.
     rows
         The cells to look at; the totals of others are left at 0.
+    mend
+        Called for what the error about a negative value says to do, such as
+        :func:`~scgrn_tl.core.expression_places.usable_expression`.
 
     Raises
     ------
@@ -208,7 +212,7 @@ def summarize_expression(
     for start, block in _read_spans(by_rows(matrix), BLOCK_VALUES // max(1, n_genes), rows):
         values = block.data if sparse.issparse(block) else np.asarray(block)
         if not (values.size == 0 or (np.isfinite(values).all() and values.min() >= 0)):
-            _raise_first_bad_value(to_dense(block, np.float64), start, obs_names, var_names)
+            _raise_first_bad_value(to_dense(block, np.float64), start, obs_names, var_names, mend)
         totals[start : start + block.shape[0]] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
         if values.size:
             is_counts = is_counts and bool((values == np.rint(values)).all())
@@ -219,7 +223,11 @@ def summarize_expression(
 
 
 def _raise_first_bad_value(
-    block: np.ndarray, start: int, obs_names: Sequence[str] | None, var_names: Sequence[str] | None
+    block: np.ndarray,
+    start: int,
+    obs_names: Sequence[str] | None,
+    var_names: Sequence[str] | None,
+    mend: Callable[[], str] | None,
 ) -> None:
     bad = ~np.isfinite(block) | (block < 0)
     row, column = map(int, np.argwhere(bad)[0])
@@ -228,10 +236,12 @@ def _raise_first_bad_value(
     cell = start + row
     where = f"cell {obs_names[cell]!r}" if obs_names is not None else f"cell {cell}"
     gene = f"gene {var_names[column]!r}" if var_names is not None else f"gene {column}"
-    mend = (
-        "Scaled (z-scored) values cannot be used: pass counts or log-normalised values, for instance with `layer=`."
-        if kind == "negative"
-        else "Set such values to 0, or drop those cells."
-    )
-    msg = f"Expression has a {kind} value ({value:g}) at {where}, {gene}. {mend}"
+    if kind != "negative":
+        advice = "Set such values to 0, or drop those cells."
+    else:
+        advice = (
+            "Scaled (z-scored) values cannot be used: pass counts or log-normalised values, for instance with `layer=`."
+        )
+        advice += f" {mend()}" if mend is not None else ""
+    msg = f"Expression has a {kind} value ({value:g}) at {where}, {gene}. {advice}"
     raise ExpressionError(msg)

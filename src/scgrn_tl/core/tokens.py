@@ -67,10 +67,11 @@ def needs_normalization(normalize: Normalize, summary: ExpressionSummary) -> boo
 
 
 def log_base_factor(adata: AnnData) -> float:
-    """What turns ``adata.X`` into logarithms to base 2 by multiplication.
+    """What turns log values of ``adata``, in ``X`` or a layer, into logarithms to base 2 by multiplication.
 
-    :func:`scanpy.pp.log1p` notes in ``uns["log1p"]`` that X are logarithms, and to which base (natural ones unless told
-    otherwise). Without such a note X is taken to be to base 2, as BEELINE's and scBERT's data are.
+    :func:`scanpy.pp.log1p` notes in ``uns["log1p"]`` that it made logarithms, and to which base (natural ones unless
+    told otherwise); they may have gone from ``X`` to a layer since, before :func:`scanpy.pp.scale`. Without such a note
+    values are taken to be to base 2, as BEELINE's and scBERT's data are.
     """
     note = adata.uns.get("log1p")
     if not isinstance(note, Mapping):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from scvi import REGISTRY_KEYS
 from scvi.dataloaders import AnnDataLoader, DataSplitter
 
 from scgrn_tl.core.errors import ArgumentError
+from scgrn_tl.core.expression_places import usable_expression
 from scgrn_tl.core.log_scale import warn_of_scale
 from scgrn_tl.core.matrix import expression_matrix, summarize_expression
 from scgrn_tl.core.tokens import log_base_factor, needs_normalization
@@ -114,10 +116,11 @@ def tokenizer_of(manager: AnnDataManager, vocabulary: GeneVocabulary, min_overla
     """
     adata, setup = manager.adata, manager.registry["setup_args"]
     layer = setup["layer"]
-    summary = summarize_expression(expression_matrix(adata, layer), adata.obs_names, adata.var_names)
+    matrix, mend = expression_matrix(adata, layer), partial(usable_expression, adata, besides=layer)
+    summary = summarize_expression(matrix, adata.obs_names, adata.var_names, mend=mend)
     normalize = needs_normalization(setup["normalize"], summary)
     alignment = vocabulary.align([str(name) for name in adata.var_names], min_overlap=min_overlap, var=adata.var)
-    to_log2 = 1.0 if normalize or layer is not None else log_base_factor(adata)
+    to_log2 = 1.0 if normalize else log_base_factor(adata)
     if not normalize:
         warn_of_scale(summary.constant_totals, to_log2)
     return CellTokenizer(alignment.columns, alignment.positions, normalize, to_log2)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from scgrn_tl.core import (
     summarize_expression,
     tokenize,
 )
+from scgrn_tl.core.expression_places import usable_expression
 from scgrn_tl.core.log_scale import warn_of_scale
 
 if TYPE_CHECKING:
@@ -169,12 +171,13 @@ class Expression:
     ) -> Expression:
         """Read ``X`` or ``layers[layer]``, each of ``processes`` a part; errors as :func:`summarize_expression`."""
         matrix = by_rows(expression_matrix(adata, layer))
+        mend = partial(usable_expression, adata, besides=layer)
         if processes is None:
-            summary = summarize_expression(matrix, adata.obs_names, adata.var_names)
+            summary = summarize_expression(matrix, adata.obs_names, adata.var_names, mend=mend)
         else:
             bounds = np.linspace(0, adata.n_obs, processes.size + 1).astype(np.int64)
             rows = slice(int(bounds[processes.rank]), int(bounds[processes.rank + 1]))
-            part = summarize_expression(matrix, adata.obs_names, adata.var_names, rows=rows)
+            part = summarize_expression(matrix, adata.obs_names, adata.var_names, rows=rows, mend=mend)
             parts = processes.gather((part.totals[rows], part.is_counts, part.maximum))
             summary = ExpressionSummary(
                 np.concatenate([totals for totals, _, _ in parts]),
@@ -183,7 +186,7 @@ class Expression:
                 part.constant_totals,
             )
         counts = needs_normalization(normalize, summary)
-        to_log2 = 1.0 if counts or layer is not None else log_base_factor(adata)
+        to_log2 = 1.0 if counts else log_base_factor(adata)
         if not counts:
             warn_of_scale(summary.constant_totals, to_log2)
         return cls(matrix, summary, counts, to_log2)

@@ -1,0 +1,78 @@
+"""Code of the tutorials on real cells runs from top to bottom, with small encoders and few epochs.
+
+The workflow of the documentation executes all of them as they stand.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+import scgrn_tl as sg
+
+TUTORIALS = Path(__file__).parents[1] / "tutorials"
+SMALL = {"dim": 16, "depth": 1, "heads": 2, "dim_head": 8, "max_epochs": 1, "max_cells": 64, "max_genes": 256}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive"),
+    # a file, and scanpy's colour maps, are older than what reads them
+    pytest.mark.filterwarnings("ignore:.*was written without encoding metadata"),
+    pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning"),
+]
+
+
+def code_of(notebook: Path) -> str:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+@pytest.fixture
+def _small(monkeypatch, tmp_path):
+    """Encoders and fits of seconds; what else the notebooks call is as they call it."""
+    embed, pretrain, fit = sg.tl.scbert_embed, sg.tl.scbert_pretrain, sg.tl.fit_grn
+
+    def small_embed(adata, *, weights, **arguments):
+        if weights == "fit":
+            weights = pretrain(adata, layer=arguments.get("layer"), **SMALL)
+        return embed(adata, weights=weights, **arguments)
+
+    def small_fit(adata, prior, **arguments):
+        return fit(adata, prior, **arguments, epochs=10)
+
+    monkeypatch.setattr(sg.tl, "scbert_embed", small_embed)
+    monkeypatch.setattr(sg.tl, "fit_grn", small_fit)
+    monkeypatch.chdir(tmp_path)
+    with sg.settings.override(cache_dir=tmp_path / "cache"):
+        yield
+    plt.close("all")
+
+
+def run(name: str) -> dict:
+    names: dict[str, object] = {"__name__": "a_notebook"}
+    exec(compile(code_of(TUTORIALS / name), name, "exec"), names)
+    return names
+
+
+@pytest.mark.internet
+@pytest.mark.usefixtures("_small")
+def test_pbmc(capsys):
+    names = run("03_pbmc.ipynb")
+    assert "then pass `layer='log'`" in capsys.readouterr().out
+    scores = names["activity"].to_df()["SPI1"].groupby(names["adata"].obs["bulk_labels"], observed=True).mean()
+    assert set(scores.nlargest(2).index) == {"CD14+ Monocyte", "Dendritic"}
+    assert sg.get.grn_df(names["back"], min_probability=0.1).equals(names["net"])
+
+
+@pytest.mark.internet
+@pytest.mark.usefixtures("_small")
+def test_counts_and_mudata(mirror):
+    shutil.copy(mirror / "counts" / "pbmc_10k_protein_v3.h5ad", ".")
+    names = run("04_counts_and_mudata.ipynb")
+    fitted = names["scores"]["fitted"]
+    assert fitted["SPI1"].corr(names["protein"]["CD14"]) > 0.5
+    assert len(names["edges"]) == 500
