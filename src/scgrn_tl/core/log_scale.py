@@ -69,8 +69,8 @@ def warn_of_scale(totals: Mapping[str, float], to_log2: float) -> None:
     elif scale == "natural" and taken_as == "base 2":
         warn_user(
             "Expression looks like natural logarithms, such as `sc.pp.log1p` makes, but is taken as logarithms to base "
-            '2: there is no uns["log1p"] that says so of X, and layers have no such note. For X set '
-            '`adata.uns["log1p"] = {"base": None}`; divide a layer by `np.log(2)`; or hand over counts.'
+            '2: there is no uns["log1p"] that says otherwise. Set `adata.uns["log1p"] = {"base": None}`, which holds '
+            "for X and layers, or hand over counts."
         )
     elif scale == taken_as and not EXPECTED_TOTAL / FACTOR <= total <= EXPECTED_TOTAL * FACTOR:
         warn_user(
