@@ -4,40 +4,46 @@
     python benchmarks/transfer.py shared-genes --seeds 5 --out shared.csv
     python benchmarks/transfer.py beeline --seeds 5 --out beeline.csv
 
-``simulated``: one network, two sets of cells that are sequenced apart (``n_batches=2``, the second half as deep). Of the
-genes, 0.8 are in both, and 0.1 in either alone; of the TFs, 0.6 are in both. The model is fitted to two thirds of the
-pairs of a TF and a gene in the first. What it says of the second is judged on pairs
-that it was not trained on: both genes seen in training, the TF new, the target new, both new.
+``simulated``: one network, two sets of cells that are sequenced apart (``n_batches=2``, the second half as deep). Of
+the genes, 0.8 are in both, and 0.1 in either alone; of the TFs, 0.6 are in both. The model is fitted to two thirds of
+the pairs of a TF and a gene in the first. What it says of the second is judged on pairs that it was not fitted to: both
+genes seen in training, the TF new, the target new, both new.
 
-``shared-genes``: the same where only so many genes of the second data have the names they have in the first.
+``shared-genes``: the same where only so many genes of the second data have the names they have in the first. Judged are
+pairs of genes with other names throughout, of which the model knows the messages they get, and no hub rates.
 
 ``beeline``: fitted to mouse dendritic cells, on haematopoietic stem cells, whose labels judge and nothing else.
 
-Columns: ``aligned`` is :meth:`scgrn_tl.models.ScTransNet.score`; ``not aligned`` takes components as they come, and
-``moments`` sets them to 0; ``recentred`` centres by the averages over the other data's genes. ``hub rates``: those of
-the training pairs, 0 for genes without; ``target rate`` and ``TF rate`` each alone. ``refit``: scTransNet on the second
-data with the training pairs that are among its genes. Means over seeds, and their standard error.
+Methods: ``aligned`` is :meth:`scgrn_tl.models.ScTransNet.score`; ``rotated`` does not shrink components that shared
+genes do not bear out, ``not aligned`` takes them as they come, and ``moments`` sets them to 0; ``recentred`` centres by
+the averages over the other data's genes. ``hub rates``: those of the training pairs, 0 for genes without; ``target
+rate`` and ``TF rate`` each alone. ``refit``: scTransNet on the second data with the training pairs that are among its
+genes. Means over seeds, and their standard error.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scipy.linalg import orthogonal_procrustes
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import scgrn_tl as sg
 from scgrn_tl.core import EdgeSplit, LabeledPairs, PriorNetwork
 from scgrn_tl.models import component_alignment, sctransnet, transfer_inputs
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 Pairs = pd.DataFrame  # source, target, edge
+N_SHARED = (5, 10, 20, 40, 80, 160)
 
 
 # --- what is compared -------------------------------------------------------------------------------------------------
@@ -49,18 +55,28 @@ def _as_they_come(loadings: np.ndarray, reference: np.ndarray, **_: Any) -> comp
     return component_alignment.AlignedComponents(padded, float("nan"))
 
 
+def _rotated(
+    loadings: np.ndarray, reference: np.ndarray, *, rows: np.ndarray, reference_rows: np.ndarray
+) -> component_alignment.AlignedComponents:
+    padded = _as_they_come(loadings, reference).loadings
+    rotation, _ = orthogonal_procrustes(padded[rows], reference[reference_rows])
+    return component_alignment.AlignedComponents((padded @ rotation).astype(np.float32), float("nan"))
+
+
 def _zeros(loadings: np.ndarray, reference: np.ndarray, **_: Any) -> component_alignment.AlignedComponents:
     zeros = np.zeros((len(loadings), reference.shape[1]), dtype=np.float32)
     return component_alignment.AlignedComponents(zeros, float("nan"))
+
+
+OTHER_WAYS = {"rotated": _rotated, "not aligned": _as_they_come, "moments": _zeros}
 
 
 @contextmanager
 def variant(name: str) -> Iterator[None]:
     """Transfer in another way while this lasts."""
     with mock.patch.object(transfer_inputs, "MIN_SHARED", 1):
-        if name in {"not aligned", "moments"}:
-            other = _zeros if name == "moments" else _as_they_come
-            with mock.patch.object(transfer_inputs, "align_components", other):
+        if name in OTHER_WAYS:
+            with mock.patch.object(transfer_inputs, "align_components", OTHER_WAYS[name]):
                 yield
         elif name == "recentred":
             channels = sctransnet.ScTransNetModule.channels
@@ -131,9 +147,7 @@ def metrics_of(pairs: Pairs, score: np.ndarray) -> dict[str, float]:
 
 def two_datasets(seed: int, n_genes: int = 300, n_tfs: int = 40) -> tuple[AnnData, AnnData, pd.DataFrame]:
     """Two sets of cells of one network, with some genes and TFs in one of them alone; expression as counts."""
-    whole = sg.datasets.simulated(
-        800, n_genes, n_tfs, mean_targets=15, n_batches=2, batch_depths=[1.0, 0.5], rng=seed
-    )
+    whole = sg.datasets.simulated(800, n_genes, n_tfs, mean_targets=15, n_batches=2, batch_depths=[1.0, 0.5], rng=seed)
     rng = np.random.default_rng(seed)
     tfs, others = np.flatnonzero(whole.var["is_tf"]), np.flatnonzero(~whole.var["is_tf"])
     parts = []
@@ -202,7 +216,7 @@ def simulated(seed: int, arguments: argparse.Namespace) -> Iterator[dict[str, An
     pairs = pd.concat(kinds.values(), ignore_index=True)
     kind = np.repeat(list(kinds), [len(each) for each in kinds.values()])
     found: dict[str, np.ndarray] = rates_of(model, pairs)
-    for name in ("aligned", "not aligned", "moments", "recentred"):
+    for name in ("aligned", *OTHER_WAYS, "recentred"):
         table = transferred(model, second, pairs, name)
         found[name] = table["log_odds"].to_numpy()
         if name == "aligned":
@@ -214,23 +228,28 @@ def simulated(seed: int, arguments: argparse.Namespace) -> Iterator[dict[str, An
 
 
 def shared_genes(seed: int, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Judged on the TFs and genes whose names were changed, which are the same for every number of shared names."""
+    """Judged on TFs and genes with other names throughout; edges carry messages whatever their genes are called."""
     first, second, truth = two_datasets(seed)
-    model, _, _ = fit_first(first, all_pairs(first, truth), seed)
+    model, train, _ = fit_first(first, all_pairs(first, truth), seed)
+    known = train[train["edge"] & train["source"].isin(second.var_names) & train["target"].isin(second.var_names)]
     rng = np.random.default_rng(seed)
     names = second.var_names.to_numpy(dtype=object)
     order = rng.permutation(np.flatnonzero(second.var_names.isin(first.var_names)))
+    never = set(np.delete(names, order[: N_SHARED[-1]]))
     pairs = all_pairs(second, truth)
-    for n_shared in (5, 10, 20, 40, 80, 160):
+    pairs = pairs[pairs["source"].isin(never) & pairs["target"].isin(never)]
+    for n_shared in N_SHARED:
         renamed = names.copy()
         hidden = np.setdiff1d(np.arange(len(names)), order[:n_shared])
         renamed[hidden] = [f"new_{name}" for name in names[hidden]]
         to_new = dict(zip(names, renamed, strict=True))
         other = AnnData(second.X, obs=second.obs, var=second.var.set_index(pd.Index(renamed)))
-        asked = pairs.assign(source=pairs["source"].map(to_new), target=pairs["target"].map(to_new))
-        asked = asked[asked["source"].str.startswith("new_") & asked["target"].str.startswith("new_")]
-        for name in ("aligned", "not aligned", "moments"):
-            score = transferred(model, other, asked, name)["log_odds"].to_numpy()
+        asked, prior = (
+            table.assign(source=table["source"].map(to_new), target=table["target"].map(to_new))
+            for table in (pairs, known)
+        )
+        for name in ("aligned", *OTHER_WAYS):
+            score = transferred(model, other, asked, name, prior=prior)["log_odds"].to_numpy()
             yield {"kind": f"{n_shared} shared", "method": name} | metrics_of(asked, score)
 
 
@@ -252,14 +271,15 @@ def beeline(seed: int, arguments: argparse.Namespace) -> Iterator[dict[str, Any]
     pairs["edge"] = [pair in edges for pair in zip(pairs["source"], pairs["target"], strict=True)]
     kinds = kinds_of_pairs(model, pairs, pairs[:0]) | {"all": pairs}
     found: dict[str, np.ndarray] = rates_of(model, pairs)
-    for name in ("aligned", "not aligned", "moments", "recentred"):
+    for name in ("aligned", *OTHER_WAYS, "recentred"):
         table = transferred(model, second, pairs, name)
         found[name] = table["log_odds"].to_numpy()
         if name == "aligned":
             found["aligned, specificity"] = table["specificity"].to_numpy()
     for name, score in found.items():
         for each, chosen in kinds.items():
-            yield {"kind": each, "method": name} | metrics_of(chosen, score[chosen.index])
+            if len(chosen):
+                yield {"kind": each, "method": name} | metrics_of(chosen, score[chosen.index])
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -282,7 +302,9 @@ def main() -> None:
     parser.add_argument("what", choices=list(runs))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--embedding", action="store_true", help="with gene embeddings, of an encoder of the first data")
+    parser.add_argument(
+        "--embedding", action="store_true", help="with gene embeddings, of an encoder of the first data"
+    )
     parser.add_argument("--out", type=Path, default=Path("transfer.csv"))
     arguments = parser.parse_args()
     sg.settings.progress = False

@@ -145,7 +145,9 @@ def test_other_genes_score_by_the_formula(flat_model, simulated):
 
     def inputs(vectors):
         has = np.isfinite(vectors).all(1)
-        return torch.tensor(np.column_stack([np.where(has[:, None], (vectors - mean) / std, 0), has]).astype(np.float32))
+        return torch.tensor(
+            np.column_stack([np.where(has[:, None], (vectors - mean) / std, 0), has]).astype(np.float32)
+        )
 
     (member,) = flat_model._members
     scorer, base = member.module.scorer, member.module.base.item()
@@ -220,9 +222,17 @@ def test_a_known_rotation_is_undone():
     turned = flat[:, :6] @ np.linalg.qr(rng.normal(size=(6, 6)))[0]
     found = align_components(turned, flat, rows=np.arange(50), reference_rows=np.arange(50))
     np.testing.assert_allclose(found.loadings, flat, atol=1e-5)
+    # what shared genes do not bear out is shrunk to 0: components 4 to 7 have nothing in common here
+    mixed = own.copy()
+    mixed[:, 4:] = rng.normal(size=(50, 4))
+    found = align_components(mixed, own, rows=np.arange(50), reference_rows=np.arange(50))
+    fit = np.sum(found.loadings * own, axis=0) / np.sum(own**2, axis=0)
+    assert (fit[:4] > 0.8).all()
+    assert (np.abs(found.loadings[:, 4:]).mean(0) < 0.35 * np.abs(own[:, 4:]).mean(0)).all()
     strangers = align_components(rng.normal(size=(500, 8)), rng.normal(size=(500, 8)), rows=np.arange(500),
                                  reference_rows=np.arange(500))  # fmt: skip
-    assert strangers.agreement < 0.3
+    assert abs(strangers.agreement) < 0.05
+    assert np.abs(strangers.loadings).max() < 0.3
 
 
 def test_turned_components_change_no_score(graph_model, adata, monkeypatch):
@@ -276,7 +286,9 @@ def test_several_embeddings_each_by_its_own_scale(adata):
 
 def test_embeddings_of_other_encoders_are_refused(model, adata):
     adata.uns["scbert"]["weights"] |= {"sha256": "c" * 64, "path": "/somewhere/else/kidney"}
-    with pytest.raises(WeightsError, match=r"'else/kidney' \(SHA-256 cccccccccccc…\).*'encoders/blood'.*scbert_embed\("):
+    with pytest.raises(
+        WeightsError, match=r"'else/kidney' \(SHA-256 cccccccccccc…\).*'encoders/blood'.*scbert_embed\("
+    ):
         model.transfer(adata)
     del adata.uns["scbert"]
     with pytest.warns(UserWarning, match="not recorded. Scores mean nothing"):

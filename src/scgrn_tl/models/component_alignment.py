@@ -9,6 +9,9 @@ from scipy.linalg import orthogonal_procrustes
 
 __all__ = ["AlignedComponents", "align_components"]
 
+N_FOLDS = 5
+"""Parts of the shared genes, each left out once to see how well the others place it."""
+
 
 class AlignedComponents(NamedTuple):
     """Loadings on the components of another dataset."""
@@ -16,7 +19,7 @@ class AlignedComponents(NamedTuple):
     loadings: np.ndarray
     """``float32 (G, K)``."""
     agreement: float
-    """Correlation (about 0) with the other dataset's loadings over the shared genes: 1 if both are the same."""
+    """Correlation (about 0) of left-out genes' loadings with those in the other dataset: 1 if both are the same."""
 
 
 def align_components(
@@ -29,6 +32,10 @@ def align_components(
     which are their correlations. The rotation :math:`R = \arg\min \|A R - B\|_F` over orthogonal matrices is that of
     orthogonal Procrustes analysis (Schönemann 1966), A and B being the loadings of the shared genes.
 
+    A rotation of K dimensions can be fitted to any few genes. Each component of the result is therefore multiplied by
+    the slope of the regression, through the origin and between 0 and 1, of left-out genes' loadings on where the
+    rotation of the others puts them: what says nothing of the other dataset's component is 0, the average of genes.
+
     Parameters
     ----------
     loadings
@@ -36,13 +43,28 @@ def align_components(
     reference
         ``(G', K)`` of the other, K ≥ k.
     rows, reference_rows
-        ``int64 (S,)``, the shared genes in either.
+        ``int64 (S,)``, the shared genes in either; at least as many as :data:`N_FOLDS`.
     """
+    order = np.argsort(reference_rows)  # whatever order the genes come in
+    rows, reference_rows = rows[order], reference_rows[order]
     padded = np.zeros((len(loadings), reference.shape[1]))
     padded[:, : loadings.shape[1]] = loadings
-    target = reference[reference_rows].astype(np.float64)
-    rotation, _ = orthogonal_procrustes(padded[rows], target)
-    aligned = padded @ rotation
-    norm = np.linalg.norm(aligned[rows]) * np.linalg.norm(target)
-    agreement = float(np.sum(aligned[rows] * target) / norm) if norm > 0 else 0.0
-    return AlignedComponents(aligned.astype(np.float32), agreement)
+    found, wanted = padded[rows], reference[reference_rows].astype(np.float64)
+    rotation, _ = orthogonal_procrustes(found, wanted)
+    if _correlation(found @ rotation, wanted) > 1 - 1e-9:  # the same up to rotation: nothing is left to chance
+        return AlignedComponents((padded @ rotation).astype(np.float32), 1.0)
+    placed = np.empty_like(wanted)
+    fold = np.arange(len(rows)) % N_FOLDS
+    for number in range(N_FOLDS):
+        others = fold != number
+        placed[~others] = found[~others] @ orthogonal_procrustes(found[others], wanted[others])[0]
+    square = (placed**2).sum(0)
+    slope = np.divide((placed * wanted).sum(0), square, out=np.zeros_like(square), where=square > 0)
+    aligned = padded @ rotation * slope.clip(0, 1)
+    return AlignedComponents(aligned.astype(np.float32), _correlation(placed, wanted))
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Of two matrices of the same shape, about 0; 0 where one of them is."""
+    norm = np.linalg.norm(one) * np.linalg.norm(other)
+    return float(np.sum(one * other) / norm) if norm > 0 else 0.0

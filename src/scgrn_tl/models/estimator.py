@@ -260,4 +260,5 @@ def _counts(task: GRNTask) -> dict[str, Any]:
         "n_training_edges": int(train.labels.sum()),
         "n_validation_pairs": len(validation),
         "n_validation_edges": int(validation.labels.sum()),
+        "joint": task.cells is not None,
     }

@@ -56,7 +56,7 @@ class FitSummary:
         rates = fit_hub_rates(*labelled_table(train, task.regulators, task.n_genes))
         rows = np.searchsorted(task.regulators, regulators)
         floor = edge_metrics(labels, rates.matrix()[rows, validation.pairs[:, 1]], regulators)
-        found = {"n_pairs": len(labels), "n_edges": int(labels.sum())}
+        found: dict[str, Any] = {"n_pairs": len(labels), "n_edges": int(labels.sum())}
         found |= {"sctransnet": _finite(own), "hub_rates": _finite(floor)}
         return cls(calibration, fitted_on, found)
 

@@ -34,7 +34,7 @@ class InputScales:
 
     def tensors(self) -> dict[str, Tensor]:
         """Name → tensor, for the model's file."""
-        tensors = {}
+        tensors: dict[str, np.ndarray] = {}
         if self.embedding is not None:
             tensors |= {"embedding_mean": self.embedding.mean, "embedding_std": self.embedding.std}
         if self.moments is not None:

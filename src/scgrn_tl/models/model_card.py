@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,17 +20,6 @@ tags:
 ---
 """
 
-_LIMITS = """\
-- A probability says how likely the edge is to be in a network like the prior: it learns what the prior's makers looked
-  for and where they looked. A pair outside the prior counts as no edge, known or not.
-- {calibration}
-- {hubs}
-- Genes are matched by name. {unseen}
-- An edge is a statistical statement. It does not prove that the TF binds, or that the effect is direct; of activation
-  and repression the model says nothing.
-- {transfer}\
-"""
-
 _LOAD = """\
 ```python
 import scgrn_tl as sg
@@ -42,10 +32,13 @@ sg.tl.transfer_grn(adata, model)  # the same, into varp["grn"], as sg.tl.fit_grn
 """
 
 _CITATION = """\
-The model is that of: Kommu S., Wang Y., Wang Y., Wang X. (2024). Gene Regulatory Network Inference from Pre-trained
-Single-Cell Transcriptomics Transformer with Joint Graph Learning. ICML 2024 AI4Science workshop. The encoder of gene
-embeddings is that of: Yang F. et al. (2022). scBERT as a large-scale pretrained deep language model for cell type
-annotation of single-cell RNA-seq data. Nature Machine Intelligence 4, 852–866.\
+Kommu S., Wang Y., Wang Y., Wang X. (2024). Gene Regulatory Network Inference from Pre-trained Single-Cell
+Transcriptomics Transformer with Joint Graph Learning. ICML 2024 Workshop on AI for Science.
+"""
+
+_CITATION_SCBERT = """
+Gene embeddings: Yang F. et al. (2022). scBERT as a large-scale pretrained deep language model for cell type annotation
+of single-cell RNA-seq data. Nature Machine Intelligence 4, 852–866.
 """
 
 
@@ -68,8 +61,8 @@ def model_card(state: FittedState) -> str:
         "\n## How to load it\n",
         _LOAD.format(folder="path/to/this/folder", source=state.regulators[0], target=_another_gene(state)),
         "## Citation\n",
-        _CITATION,
-        "\n## Versions\n",
+        _CITATION + (_CITATION_SCBERT if any(source.encoder_sha256 for source in state.sources) else ""),
+        "## Versions\n",
         ", ".join(f"{name} {number}" for name, number in state.versions.items()) + "\n",
     ]
     return "\n".join(parts)
@@ -77,14 +70,12 @@ def model_card(state: FittedState) -> str:
 
 def _what_it_is(state: FittedState) -> str:
     members = f"{len(state.members)} networks" if len(state.members) > 1 else "One network"
-    parts = (["gene embeddings"] if state.sources else []) + (
-        ["a graph of known edges"] if state.config.use_gnn else []
-    )
-    read = " and ".join(parts)
-    text = (
-        f"{members} of the scTransNet architecture, reading {read}. Given a transcription factor and a gene, it says\n"
-        f"how likely the one regulates the other. It was fitted to {len(state.regulators):,} regulators and "
-        f"{len(state.genes):,} genes of one dataset.\n"
+    read = ["expression", "known edges"] if state.config.use_gnn else []
+    read += ["gene embeddings"] if state.inputs.embedding is not None else []
+    text = _paragraph(
+        f"{members} of the scTransNet architecture. Of a transcription factor and a gene, from their {_listed(read)}, "
+        f"it says how likely the one regulates the other. It was fitted to {len(state.regulators):,} regulators and "
+        f"{len(state.genes):,} genes of one dataset."
     )
     return f"{state.description.strip()}\n\n{text}" if state.description.strip() else text
 
@@ -123,7 +114,7 @@ def _prior(state: FittedState) -> str:
         ("edges trained on", f"{state.prior.n_edges:,} of {len(state.prior.regulators):,} regulators"),
         ("of known sign", f"{int((signs > 0).sum()):,} activate, {int((signs < 0).sum()):,} repress"),
         ("edges held out to validate on", _count(validation)),
-        ("as given", ", ".join(dropped) or "not recorded"),
+        ("what was given", ", ".join(dropped) or "not recorded"),
         ("SHA-256 of the edges trained on", f"`{state.prior.sha256()}`"),
     ]
     return _table(rows)
@@ -136,10 +127,15 @@ def _training(state: FittedState) -> str:
         ("networks", len(state.members)),
         ("epochs run", ", ".join(map(str, epochs))),
         ("epoch kept", ", ".join(str(member.best_epoch) for member in state.members)),
-        ("seed", state.seed),
+        ("seed (drawn from `rng`)", state.seed),
     ]
-    settings = {name: getattr(state.config, name) for name in state.config.__dataclass_fields__}
-    return _table(rows) + "\nHyper-parameters: " + ", ".join(f"{k}={v!r}" for k, v in settings.items()) + ".\n"
+    joint = bool(state.data.get("joint"))
+    settings = [
+        f"{name}={getattr(state.config, name)!r}"
+        for name in state.config.__dataclass_fields__
+        if joint or not name.startswith("joint_")
+    ]
+    return _table(rows) + "\n" + _paragraph(f"Hyper-parameters: {', '.join(settings)}.")
 
 
 def _quality(state: FittedState) -> str:
@@ -147,11 +143,13 @@ def _quality(state: FittedState) -> str:
     if not found:
         return "No validation pairs of both classes were held out, or the file does not tell: nothing is known.\n"
     own, floor = found["sctransnet"], found["hub_rates"]
-    lines = [
-        f"On the {found['n_pairs']:,} validation pairs, {found['n_edges']:,} of them edges. The epoch was chosen and",
-        "the calibration fitted on these same pairs, so figures are a little better than on pairs never used.",
-        "",
-        "| | this model | hub rates alone | random |",
+    scaling = summary.calibration
+    introduction = _paragraph(
+        f"On the {found['n_pairs']:,} validation pairs, {found['n_edges']:,} of them edges. The epoch was chosen and "
+        "the calibration fitted on these same pairs: on pairs never used, expect a little less."
+    )
+    table = [
+        "| | this model | hub rates alone | at random |",
         "| --- | --- | --- | --- |",
         f"| AUROC | {_number(own, 'auroc')} | {_number(floor, 'auroc')} | 0.500 |",
         f"| AUPRC | {_number(own, 'auprc')} | {_number(floor, 'auprc')} | {found['n_edges'] / found['n_pairs']:.3f} |",
@@ -159,36 +157,54 @@ def _quality(state: FittedState) -> str:
         f"| Brier score | {_number(own, 'brier')} | | |",
         f"| expected calibration error | {_number(own, 'ece')} | | |",
         "",
-        "Hub rates alone: how often each gene regulates and is regulated among the training pairs, without expression",
-        "and without a graph. What the model has beyond them is what it learned of single pairs.",
-        "",
-        f"Calibration (Platt, fitted on {summary.fitted_on}): "
-        f"P = 1 / (1 + exp(−({summary.calibration.slope:.4g} · logit {summary.calibration.intercept:+.4g}))).",
-        "",
     ]
-    return "\n".join(lines)
+    explanation = _paragraph(
+        "Hub rates alone: how often each gene regulates and is regulated among the training pairs, without expression "
+        "and without a graph. What the model has beyond them is what it learned of single pairs."
+    )
+    equation = (
+        f"Calibration (Platt scaling, fitted on {summary.fitted_on}): "
+        f"P = 1 / (1 + exp(−({scaling.slope:.4g} · logit {scaling.intercept:+.4g}))).\n"
+    )
+    return "\n".join([introduction, *table, explanation, equation])
 
 
 def _limits(state: FittedState) -> str:
     fitted_on = state.summary.fitted_on
     calibration = (
-        "Probabilities are calibrated to the share of edges among the validation pairs; on other data that\n"
-        "  share may be another."
+        "Probabilities are calibrated to the share of edges among validation pairs, which may differ elsewhere."
     )
     if fitted_on != "validation":
         calibration = f"Probabilities are not calibrated (fitted on: {fitted_on})."
-    hubs = (
-        "Much of a score is how often the two genes regulate and are regulated in training; `specificity` is the rest."
-    )
+    hubs = "Much of a score is how often either gene regulates or is regulated in training; `specificity` is the rest."
     if not state.config.hub_terms:
         hubs = "How often genes regulate and are regulated in training is not told apart from the rest of a score."
-    transfer = "Other data have to be normalised as these were, with embeddings of the same encoder."
+    others = (
+        "Of other data, genes are matched by name; those that were not in training can be scored, less reliably. The "
+        "data have to be normalised as these were, and gene embeddings be of the same encoder."
+    )
     if state.scales is None:
-        transfer = "The file is of an older version: only pairs of its own genes can be scored."
+        others = "The file is of an older version: only pairs of its own genes can be scored."
     elif state.config.use_gnn and state.config.gene_features == "expression":
-        transfer = "It reads the very cells it was fitted to (gene_features='expression'): no other data can be scored."
-    unseen = "Genes that were not in training can be scored in other data, with less accuracy."
-    return _LIMITS.format(calibration=calibration, hubs=hubs, unseen=unseen, transfer=transfer)
+        others = "It reads the very cells it was fitted to (gene_features='expression'): no other data can be scored."
+    limits = [
+        "A probability says how likely the edge is to be in a network like the one it learned from: what its makers "
+        "looked for, and where they looked. A pair outside of it counted as no edge, known or not.",
+        calibration,
+        hubs,
+        others,
+        "An edge is a statistical statement. It proves neither that the TF binds nor that the effect is direct. Whether "
+        "it activates or represses, the model does not say.",
+    ]
+    return "".join(_paragraph(text, first="- ", then="  ") for text in limits)
+
+
+def _paragraph(text: str, *, first: str = "", then: str = "") -> str:
+    return textwrap.fill(text, 100, initial_indent=first, subsequent_indent=then, break_long_words=False) + "\n"
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _table(rows: list[tuple[str, Any]]) -> str:

@@ -60,8 +60,8 @@ class TransferredNetwork:
     seen_genes
         ``bool[G]``: the model was fitted with this gene.
     agreement
-        Correlation of loadings on principal components with those of the model's data, over the shared genes, once they
-        are aligned; ``None`` of a model without a graph.
+        Correlation of shared genes' loadings on principal components with those of the model's data, each gene placed
+        by the others; ``None`` of a model without a graph.
     """
 
     genes: tuple[str, ...]

@@ -49,8 +49,8 @@ def transfer_grn(
 
     Genes are matched by name. Those that the model never saw are scored too, from their expression, their embedding and
     the known edges they have, with average hub rates. Components of expression are turned to those of the model's data
-    by the genes that both have, everything else is scaled as the model's data were. What to expect of it: the page
-    "A model for other data" of the documentation.
+    by the genes that both have, and shrunk where these do not agree; everything else is scaled as the model's data were.
+    What to expect of it is measured on the page "A model for other data" of the documentation.
 
     Parameters
     ----------
@@ -100,9 +100,10 @@ def transfer_grn(
     ``adata.uns[key_added]`` : dict
         ``params``, ``version``, ``values`` (``"probability"``), ``directed``, ``calibration`` (``slope``,
         ``intercept``, ``fitted_on``: of the model), ``transfer`` (``n_genes``, ``n_genes_seen``, ``n_regulators``,
-        ``n_regulators_seen``, ``n_edges_trained_on``, ``n_edges_given``; of models with a graph ``agreement``, the
-        correlation of the two data's components once aligned), ``prior`` (DataFrame: the edges that carried messages,
-        and whether the model was ``trained_on`` them), ``prior_sha256``, ``data`` (as of :func:`fit_grn`), ``seconds``.
+        ``n_regulators_seen``, ``n_edges_trained_on``, ``n_edges_given``; of models with a graph ``agreement``, how well
+        shared genes place each other among the model's components, 1 at best), ``prior`` (DataFrame: the edges that
+        carried messages, and whether the model was ``trained_on`` them), ``prior_report``, ``prior_sha256``, ``data``
+        (as of :func:`fit_grn`), ``seconds``.
 
     Raises
     ------
