@@ -171,9 +171,7 @@ def _quality(state: FittedState) -> str:
 
 def _limits(state: FittedState) -> str:
     fitted_on = state.summary.fitted_on
-    calibration = (
-        "Probabilities are calibrated to the share of edges among validation pairs, which may differ elsewhere."
-    )
+    calibration = "Probabilities are calibrated to the share of edges among validation pairs; elsewhere it may differ."
     if fitted_on != "validation":
         calibration = f"Probabilities are not calibrated (fitted on: {fitted_on})."
     hubs = "Much of a score is how often either gene regulates or is regulated in training; `specificity` is the rest."
@@ -189,12 +187,12 @@ def _limits(state: FittedState) -> str:
         others = "It reads the very cells it was fitted to (gene_features='expression'): no other data can be scored."
     limits = [
         "A probability says how likely the edge is to be in a network like the one it learned from: what its makers "
-        "looked for, and where they looked. A pair outside of it counted as no edge, known or not.",
+        "looked for, and where. A pair outside of it counted as no edge, known or not.",
         calibration,
         hubs,
         others,
-        "An edge is a statistical statement. It proves neither that the TF binds nor that the effect is direct. Whether "
-        "it activates or represses, the model does not say.",
+        "An edge is a statistical statement. It proves neither that the TF binds nor that the effect is direct. "
+        "Whether it activates or represses, the model does not say.",
     ]
     return "".join(_paragraph(text, first="- ", then="  ") for text in limits)
 

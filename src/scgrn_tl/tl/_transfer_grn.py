@@ -49,8 +49,8 @@ def transfer_grn(
 
     Genes are matched by name. Those that the model never saw are scored too, from their expression, their embedding and
     the known edges they have, with average hub rates. Components of expression are turned to those of the model's data
-    by the genes that both have, and shrunk where these do not agree; everything else is scaled as the model's data were.
-    What to expect of it is measured on the page "A model for other data" of the documentation.
+    by the genes that both have, and shrunk where these do not agree; all else is scaled as the model's data were. What
+    to expect of it is measured on the page "A model for other data" of the documentation.
 
     Parameters
     ----------
