@@ -109,6 +109,17 @@ def rates_of(model: sg.models.ScTransNet, pairs: Pairs) -> dict[str, np.ndarray]
     return {"hub rates": of_tf + of_target, "TF rate": of_tf, "target rate": of_target}
 
 
+def floors_and_transfers(model: sg.models.ScTransNet, adata: AnnData, pairs: Pairs) -> dict[str, np.ndarray]:
+    """Scores of the same pairs by everything that is not fitted to ``adata``."""
+    found = rates_of(model, pairs)
+    for name in ("aligned", *OTHER_WAYS, "recentred"):
+        table = transferred(model, adata, pairs, name)
+        found[name] = table["log_odds"].to_numpy()
+        if name == "aligned":
+            found["aligned, specificity"] = table["specificity"].to_numpy()
+    return found
+
+
 def refit(adata: AnnData, train: Pairs, validation: Pairs, pairs: Pairs, seed: int, **params: Any) -> np.ndarray:
     """scTransNet fitted to those of the same training pairs that are among the genes."""
     genes = tuple(adata.var_names)
@@ -140,6 +151,14 @@ def metrics_of(pairs: Pairs, score: np.ndarray) -> dict[str, float]:
         "tf_auroc": found["tf_auroc"],
         "prevalence": float(labels.mean()),
     }
+
+
+def embedded(first: AnnData, second: AnnData, folder: Path) -> str:
+    """Gene embeddings of both data by an encoder that was trained on the first; their key."""
+    sg.tl.scbert_pretrain(first, weights_dir=folder, max_epochs=20)
+    for adata in (first, second):
+        sg.tl.scbert_embed(adata, weights=folder, store_attention=False)
+    return "scbert"
 
 
 # --- simulated --------------------------------------------------------------------------------------------------------
@@ -205,22 +224,12 @@ def kinds_of_pairs(model: sg.models.ScTransNet, pairs: Pairs, used: Pairs) -> di
 
 def simulated(seed: int, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     first, second, truth = two_datasets(seed)
-    use_rep = None
-    if arguments.embedding:
-        folder = sg.tl.scbert_pretrain(first, weights_dir=arguments.out.parent / f"encoder{seed}", max_epochs=20)
-        for adata in (first, second):
-            sg.tl.scbert_embed(adata, weights=folder, store_attention=False)
-        use_rep = "scbert"
+    use_rep = embedded(first, second, arguments.out.parent / f"encoder{seed}") if arguments.embedding else None
     model, train, validation = fit_first(first, all_pairs(first, truth), seed, use_rep=use_rep)
     kinds = kinds_of_pairs(model, all_pairs(second, truth), pd.concat([train, validation]))
     pairs = pd.concat(kinds.values(), ignore_index=True)
     kind = np.repeat(list(kinds), [len(each) for each in kinds.values()])
-    found: dict[str, np.ndarray] = rates_of(model, pairs)
-    for name in ("aligned", *OTHER_WAYS, "recentred"):
-        table = transferred(model, second, pairs, name)
-        found[name] = table["log_odds"].to_numpy()
-        if name == "aligned":
-            found["aligned, specificity"] = table["specificity"].to_numpy()
+    found = floors_and_transfers(model, second, pairs)
     found["refit"] = refit(second, train, validation, pairs, seed, use_rep=use_rep)
     for name, score in found.items():
         for each in kinds:
@@ -256,12 +265,7 @@ def shared_genes(seed: int, arguments: argparse.Namespace) -> Iterator[dict[str,
 def beeline(seed: int, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The first data with all their edges, a tenth to validate on; all labelled pairs of the second judge."""
     first, second = (sg.datasets.beeline(name) for name in ("mDC", "mHSC-L"))
-    use_rep = None
-    if arguments.embedding:
-        folder = sg.tl.scbert_pretrain(first, weights_dir=arguments.out.parent / "encoder-beeline", max_epochs=20)
-        for adata in (first, second):
-            sg.tl.scbert_embed(adata, weights=folder, store_attention=False)
-        use_rep = "scbert"
+    use_rep = embedded(first, second, arguments.out.parent / "encoder-beeline") if arguments.embedding else None
     model = sg.models.ScTransNet.from_anndata(first, first.uns["ground_truth"], use_rep=use_rep, rng=seed).fit()
     truth = second.uns["ground_truth"]
     edges = set(zip(truth["source"], truth["target"], strict=True))
@@ -270,12 +274,7 @@ def beeline(seed: int, arguments: argparse.Namespace) -> Iterator[dict[str, Any]
     )
     pairs["edge"] = [pair in edges for pair in zip(pairs["source"], pairs["target"], strict=True)]
     kinds = kinds_of_pairs(model, pairs, pairs[:0]) | {"all": pairs}
-    found: dict[str, np.ndarray] = rates_of(model, pairs)
-    for name in ("aligned", *OTHER_WAYS, "recentred"):
-        table = transferred(model, second, pairs, name)
-        found[name] = table["log_odds"].to_numpy()
-        if name == "aligned":
-            found["aligned, specificity"] = table["specificity"].to_numpy()
+    found = floors_and_transfers(model, second, pairs)
     for name, score in found.items():
         for each, chosen in kinds.items():
             if len(chosen):

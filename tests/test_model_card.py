@@ -123,7 +123,7 @@ def test_limits_are_those_of_this_model(adata, params, expected):
     model = ScTransNet.from_anndata(adata, adata.uns["ground_truth"], use_rep=None, **FAST | params).fit()
     card = model.card()
     assert expected in " ".join(card.split())
-    assert "expression and known edges" in " ".join(card.split())
+    assert "(expression and known edges)" in " ".join(card.split())
     assert row(card, "gene embedding") == ["none"]
     assert ("nothing is known" in card) == ("validation_fraction" in params)
     assert "scBERT" not in card

@@ -522,6 +522,7 @@ def test_model_to_replaces_an_earlier_model(adata, folder, tmp_path):
     assert adata.uns["grn"]["params"]["model_to"] == str(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_a_joint_fit_reads_the_embedding_of_its_trained_encoder(tmp_path):
     from scgrn_tl.core import GeneVocabulary
     from scgrn_tl.models import ScBERT, ScBERTConfig

@@ -60,4 +60,7 @@ class InputScales:
             embedding = EmbeddingScale(mean, std, widths, marked)
         if "scales.moment_mean" in tensors:
             moments = MomentScale(tensors["scales.moment_mean"].numpy(), tensors["scales.moment_std"].numpy())
+            if moments.mean.shape != (3,) or moments.std.shape != (3,):
+                msg = f"moments are three, not of shapes {moments.mean.shape} and {moments.std.shape}."
+                raise ValueError(msg)
         return cls(embedding, moments)

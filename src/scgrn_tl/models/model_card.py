@@ -58,7 +58,7 @@ def model_card(state: FittedState) -> str:
         _quality(state),
         "## Limits\n",
         _limits(state),
-        "\n## How to load it\n",
+        "## How to load it\n",
         _LOAD.format(folder="path/to/this/folder", source=state.regulators[0], target=_another_gene(state)),
         "## Citation\n",
         _CITATION + (_CITATION_SCBERT if any(source.encoder_sha256 for source in state.sources) else ""),
@@ -69,12 +69,12 @@ def model_card(state: FittedState) -> str:
 
 
 def _what_it_is(state: FittedState) -> str:
-    members = f"{len(state.members)} networks" if len(state.members) > 1 else "One network"
+    members = f"{len(state.members)} networks, averaged," if len(state.members) > 1 else "One network"
     read = ["expression", "known edges"] if state.config.use_gnn else []
     read += ["gene embeddings"] if state.inputs.embedding is not None else []
     text = _paragraph(
-        f"{members} of the scTransNet architecture. Of a transcription factor and a gene, from their {_listed(read)}, "
-        f"it says how likely the one regulates the other. It was fitted to {len(state.regulators):,} regulators and "
+        f"{members} of the scTransNet architecture. From what is known of a transcription factor and a gene "
+        f"({_listed(read)}), it says how likely the one regulates the other. It was fitted to {len(state.regulators):,} regulators and "
         f"{len(state.genes):,} genes of one dataset."
     )
     return f"{state.description.strip()}\n\n{text}" if state.description.strip() else text
