@@ -74,8 +74,8 @@ def _what_it_is(state: FittedState) -> str:
     read += ["gene embeddings"] if state.inputs.embedding is not None else []
     text = _paragraph(
         f"{members} of the scTransNet architecture. From what is known of a transcription factor and a gene "
-        f"({_listed(read)}), it says how likely the one regulates the other. It was fitted to {len(state.regulators):,} regulators and "
-        f"{len(state.genes):,} genes of one dataset."
+        f"({_listed(read)}), it says how likely the one regulates the other. It was fitted to "
+        f"{len(state.regulators):,} regulators and {len(state.genes):,} genes of one dataset."
     )
     return f"{state.description.strip()}\n\n{text}" if state.description.strip() else text
 
