@@ -186,3 +186,13 @@ def test_the_table_of_methods_has_a_row_for_each():
     rows = [row for row in (DOCS / "methods.md").read_text(encoding="utf-8").splitlines() if row.startswith("|")]
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     assert listed == set(sg.methods.names())
+
+
+@pytest.mark.slow
+def test_transfer(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run_page("transfer.md")
+    found = names["second"].uns["grn"]["transfer"]
+    assert found["n_regulators_seen"] == 5  # of the 20, as the page says
+    assert names["second"].var["grn_seen"].all()
+    assert (tmp_path / "blood" / "README.md").read_text(encoding="utf-8") == names["model"].card()

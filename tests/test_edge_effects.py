@@ -9,6 +9,7 @@ import torch
 import scgrn_tl as sg
 from scgrn_tl.core import ArgumentError, MissingKeyError, PriorNetwork
 from scgrn_tl.models import PriorGNN, RelationalGraph, prior_gnn, prior_graph, seeded_rng
+from scgrn_tl.models.ensemble_scores import graph_of
 from scgrn_tl.models.pair_attention import PairGraph
 
 SMALL = {"gnn_widths": (16, 8), "gnn_heads": 2, "channel_hidden": 16, "channel_width": 8, "epochs": 4}
@@ -72,7 +73,7 @@ def test_attention_equals_the_equations(monkeypatch, edges_at_once):
 def test_matrix_of_a_fitted_model(model, monkeypatch, share):
     monkeypatch.setattr(prior_graph, "_DENSE", share)
     inputs, prior = model._fitted()
-    assert isinstance(model._graph(inputs, prior), PairGraph if share == 0 else RelationalGraph)
+    assert isinstance(graph_of(inputs, prior), PairGraph if share == 0 else RelationalGraph)
     found = model.attention()
     assert (found.format, found.dtype, found.shape) == ("csr", np.float32, (30, 30))
     np.testing.assert_allclose(np.asarray(found.sum(axis=0)).ravel(), 1.0, atol=1e-6)

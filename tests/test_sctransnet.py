@@ -277,7 +277,11 @@ def test_save_and_load_give_the_same_bits(fitted, tmp_path):
     np.testing.assert_array_equal(loaded.scores().hub, model.scores().hub)
     assert loaded.config == model.config
     assert loaded.genes == model.genes
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["model.json", "model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "README.md",
+        "model.json",
+        "model.safetensors",
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]  # nothing left beside it
     with pytest.raises(ArgumentError, match="overwrite=True"):
         model.save(tmp_path / "model")

@@ -19,5 +19,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "scbert": ["Encoding", "ScBERT", "ScBERTConfig"],
         "sctransnet": ["ScTransNetConfig", "ScTransNetModule"],
         "seeding": ["seeded_rng"],
+        "transfer": ["TransferredNetwork"],
     },
 )

@@ -1,58 +1,49 @@
-"""scTransNet as an object: fit, score, save, load."""
+"""scTransNet as an object: fit, score, transfer, save, load."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from scgrn_tl.core.device import resolve_device
 from scgrn_tl.core.door import make_task
 from scgrn_tl.core.edge_splits import split_edges
-from scgrn_tl.core.errors import ArgumentError, MissingKeyError, WeightsError
+from scgrn_tl.core.embedding_source import EmbeddingSource
+from scgrn_tl.core.errors import ArgumentError, WeightsError
 from scgrn_tl.core.gene_embedding import embedding_keys, join_embeddings, read_embedding
 from scgrn_tl.core.network import PriorNetwork
 from scgrn_tl.core.random import spawn_seeds
-from scgrn_tl.core.task import GRNScores
 
-from .edge_effects import edge_effects, mean_attention
 from .ensemble_member import Member
-from .hub_rates import fit_hub_rates
-from .joined_embedding import standardize_embedding
+from .fit_inputs import make_fit_inputs
+from .fitted_state import FittedState, present_versions, state_from_files
 from .joint_training import FrozenCells, JointEncoder
-from .link_training import LinkTrainer, Supervision, row_blocks
+from .link_training import LinkTrainer
 from .member_training import train_members
+from .model_card import model_card
 from .model_folder import check_tensors, read_model_folder, write_model_folder
-from .node_features import gene_features
-from .prior_graph import message_graph
-from .sctransnet import GeneInputs, ScTransNetConfig, ScTransNetModule
+from .scoring_model import ScoringModel
+from .sctransnet import ScTransNetConfig, ScTransNetModule
 from .seeding import dropout_generator, seeded_rng
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from typing import Self
 
     from anndata import AnnData
-    from scipy import sparse
 
     from scgrn_tl.core.random import RNGLike
     from scgrn_tl.core.split import EdgeSplit
     from scgrn_tl.core.task import GRNTask
 
-    from .edge_effects import EdgeEffect
-    from .pair_attention import PairGraph
-    from .prior_graph import RelationalGraph
-    from .scbert import ScBERT
-
 __all__ = ["ScTransNet"]
 
 
-class ScTransNet:
-    """The scTransNet model of one dataset's genes.
+class ScTransNet(ScoringModel):
+    """The scTransNet model: fitted to one dataset's genes, it scores pairs of these, and of other datasets.
 
     Parameters
     ----------
@@ -66,20 +57,17 @@ class ScTransNet:
     >>> model = ScTransNet.from_anndata(adata, prior, epochs=50).fit()  # doctest: +SKIP
     >>> model.save("my_network")  # doctest: +SKIP
     >>> ScTransNet.load("my_network").score([("GATA1", "KLF1")])  # doctest: +SKIP
+    >>> ScTransNet.load("my_network").score(other_adata)  # doctest: +SKIP
     """
 
     def __init__(self, config: ScTransNetConfig | None = None, **changes: Any) -> None:
         try:
-            self.config = replace(config or ScTransNetConfig(), **changes)
+            config = replace(config or ScTransNetConfig(), **changes)
         except TypeError as error:
             known = ", ".join(ScTransNetConfig.__dataclass_fields__)
             msg = f"scTransNet has no such hyper-parameter ({error}). There are: {known}."
             raise ArgumentError(msg) from error
-        self.genes: tuple[str, ...] = ()
-        self.prior: PriorNetwork | None = None
-        self.seed: int | None = None
-        self._inputs: GeneInputs | None = None
-        self._members: list[Member] = []
+        super().__init__(config)
         self._task: GRNTask | None = None
 
     # ---------------------------------------------------------------- fitting
@@ -115,12 +103,14 @@ class ScTransNet:
             Hyper-parameters of :class:`ScTransNetConfig`.
         """
         model = cls(**changes)
-        parts = [read_embedding(adata, key) for key in embedding_keys(use_rep)]
+        keys = embedding_keys(use_rep)
+        parts = [read_embedding(adata, key) for key in keys]
         embedding = join_embeddings(parts) if parts else None
         network = PriorNetwork.from_any(prior, adata.var_names, adata=adata)
         split_seed, fit_seed = spawn_seeds(rng, 2)
         if split is None:
             split = split_edges(network, validation_fraction=validation_fraction, test_fraction=0.0, rng=split_seed)
+        model.sources = tuple(EmbeddingSource.read(adata, key) for key in keys)
         model._task = make_task(
             adata,
             layer=layer,
@@ -145,61 +135,24 @@ class ScTransNet:
         on_epoch
             Called after every epoch of every member.
         """
-        task = self._task if task is None else task
+        if task is None:
+            task = self._task
+        elif task is not self._task:
+            self.sources = ()
         if task is None:
             msg = "Nothing to fit to: give a task, or make the model with `ScTransNet.from_anndata(adata, prior)`."
             raise ArgumentError(msg)
-        train, validation = task.supervision()
-        if task.prior is None:
-            msg = "scTransNet needs a prior network: give one (`prior=`)."
-            raise ArgumentError(msg)
-        if not self.config.use_gnn and task.embedding is None:
-            msg = "Without the GNN and without a gene embedding nothing is left to learn from: give use_rep or use_gnn."
-            raise ArgumentError(msg)
-        device = torch.device(task.device)
-        row_of = np.full(task.n_genes, -1)
-        row_of[task.regulators] = np.arange(len(task.regulators))
-        shape = (len(task.regulators), task.n_genes)
-        labels, mask = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-        rows = row_of[train.pairs[:, 0]]
-        mask[rows, train.pairs[:, 1]] = True
-        labels[rows[train.labels], train.pairs[train.labels, 1]] = True
-
-        base, regulator_rate, target_rate = 0.0, np.zeros(shape[0]), np.zeros(shape[1])
-        if self.config.hub_terms:
-            rates = fit_hub_rates(labels, mask)
-            base, regulator_rate, target_rate = rates.base, rates.regulator, rates.target
-        node_type = np.zeros(task.n_genes, dtype=np.int64)
-        node_type[task.regulators] = 1
-        features = gene_features(
-            task.expression, kind=self.config.gene_features, n_components=self.config.n_components, seed=task.seed
-        )
-        embedding = None if task.embedding is None else standardize_embedding(task.embedding, task.embedding_widths)
-        inputs = GeneInputs(
-            torch.from_numpy(features),
-            None if embedding is None else torch.from_numpy(embedding),
-            node_type=torch.from_numpy(node_type),
-            regulators=torch.from_numpy(task.regulators),
-            regulator_rate=torch.from_numpy(regulator_rate.astype(np.float32)),
-            target_rate=torch.from_numpy(target_rate.astype(np.float32)),
-        ).to(device)
-        supervision = Supervision(
-            labels=torch.from_numpy(labels).to(device),
-            mask=torch.from_numpy(mask).to(device),
-            graph=self._graph(inputs, task.prior),
-            validation=torch.from_numpy(
-                np.stack([row_of[validation.pairs[:, 0]], validation.pairs[:, 1]]).astype(np.int64)
-            ).to(device),
-            validation_labels=validation.labels,
-        )
-        width = 0 if embedding is None else embedding.shape[1]
+        inputs, supervision, base, scales = make_fit_inputs(task, self.config)
+        device = inputs.features.device
+        width = 0 if inputs.embedding is None else inputs.embedding.shape[1]
         cells = None
         if task.cells is not None and task.embedding is not None:
             cells = FrozenCells.prepare(task.cells, task.embedding, n_blocks=self.config.joint_blocks, device=device)
         trainers = []
         for seed in spawn_seeds(task.seed, self.config.n_models):
             with seeded_rng(seed, task.device):
-                module = self._build(features.shape[1], width, base).to(device)
+                n_features = inputs.features.shape[1]
+                module = ScTransNetModule(n_features, width, base=base, config=self.config).to(device)
                 dropout = dropout_generator(seed, task.device)
             encoder = None if cells is None else JointEncoder(cells)
             trainers.append(LinkTrainer(module, inputs, supervision, seed, dropout, on_epoch, encoder))
@@ -207,139 +160,12 @@ class ScTransNet:
         members = [Member.of(trainer) for trainer in trainers]
         self.genes, self.prior, self.seed = task.genes, task.prior, task.seed
         self._inputs, self._members = members[0].inputs, members
+        self._scales, self._summary, self._labels = scales, None, _without_data(task)
+        self._data, self._versions = _counts(task), present_versions()
+        if not self.sources and task.embedding is not None:
+            widths = task.embedding_widths or (task.embedding.shape[1],)
+            self.sources = tuple(EmbeddingSource(None, each) for each in widths)
         return self
-
-    def _build(self, n_features: int, embedding_width: int, base: float) -> ScTransNetModule:
-        return ScTransNetModule(n_features, embedding_width, base=base, config=self.config)
-
-    # ---------------------------------------------------------------- scoring
-
-    @torch.no_grad()
-    def scores(self) -> GRNScores:
-        """Logit of every pair of a regulator and a gene, all training edges carrying messages."""
-        inputs, prior = self._fitted()
-        graph = self._graph(inputs, prior)
-        regulators = inputs.regulators.cpu().numpy()
-        several = len(self._members) > 1
-        shape = (len(regulators), len(self.genes))
-        matrix = np.empty(shape, dtype=np.float32)
-        hub = np.empty(shape, dtype=np.float32) if self.config.hub_terms else None
-        std = np.empty(shape, dtype=np.float32) if several else None
-        channels = [member.module.channels(member.inputs, graph) for member in self._members]
-        for rows in row_blocks(*shape):
-            parts = [
-                member.module.logits(of_member, inputs, rows)
-                for member, of_member in zip(self._members, channels, strict=True)
-            ]
-            logits = torch.stack([score + own_hub for score, own_hub in parts]).float().cpu().numpy()
-            matrix[rows] = logits.mean(axis=0)
-            if hub is not None:
-                hub[rows] = torch.stack([own_hub for _, own_hub in parts]).float().cpu().numpy().mean(axis=0)
-            if std is not None:
-                std[rows] = logits.std(axis=0, ddof=1)
-        return GRNScores(
-            regulators=regulators,
-            matrix=matrix,
-            hub=hub,
-            std=std,
-            is_logit=True,
-            history={
-                (f"{name}_{number}" if several else name): values
-                for number, member in enumerate(self._members)
-                for name, values in member.history.items()
-            },
-            details={"best_epoch": [member.best_epoch for member in self._members]},
-            model=self,
-        )
-
-    def attention(self) -> sparse.csr_matrix | None:
-        """Attention of the graph network (eq. 12), ``(G, G)`` as in ``varp["grn_attention"]``; ``None`` without one."""
-        inputs, prior = self._fitted()
-        modules = [member.module for member in self._members]
-        return mean_attention(modules, inputs, prior, self._graph(inputs, prior)) if self.config.use_gnn else None
-
-    def explain(self, regulator: str, target: str, *, n_messages: int = 10) -> list[EdgeEffect]:
-        """What the logit of a pair owes to single edges of the prior: each is left out of the graph in turn.
-
-        Nothing is fitted anew. Tried are the edges of the ``n_messages`` messages that the ``regulator`` attends to
-        most, as many of the ``target``, and the pair's own. One :class:`~scgrn_tl.models.EdgeEffect` for each, the
-        largest change first. Logits are those of :meth:`score`, which raises the same error on unknown names: before
-        calibration.
-        """
-        row, column = self._places([(str(regulator), str(target))])
-        pair, modules = (int(row[0]), int(column[0])), [member.module for member in self._members]
-        return edge_effects(modules, *self._fitted(), pair=pair, n_messages=n_messages, graph_of=self._graph)
-
-    def score(self, pairs: Iterable[tuple[str, str]]) -> np.ndarray:
-        """Logits ``float32[P]`` of pairs given as (regulator, target) gene names.
-
-        Raises
-        ------
-        MissingKeyError
-            If a name is not among the model's genes, or a regulator not among those scored.
-        """
-        pairs = [(str(source), str(target)) for source, target in pairs]
-        rows, columns = self._places(pairs)
-        return self.scores().matrix[rows, columns]
-
-    def _places(self, pairs: list[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns ``int64 (P,)`` of the scores where pairs of names stand."""
-        gene = {name: number for number, name in enumerate(self.genes)}
-        row = {name: position for position, name in enumerate(self.regulators)}
-        unknown = sorted({t for _, t in pairs if t not in gene} | {s for s, _ in pairs if s not in row})
-        if unknown:
-            msg = f"Not among the model's {len(row)} regulators and {len(gene)} genes: {', '.join(unknown[:10])}."
-            raise MissingKeyError(msg)
-        return np.array([row[s] for s, _ in pairs], dtype=int), np.array([gene[t] for _, t in pairs], dtype=int)
-
-    @property
-    def encoders(self) -> tuple[ScBERT, ...]:
-        """The encoder trained along with each member; none if the embedding was given, or the model was loaded."""
-        return tuple(member.encoder for member in self._members if member.encoder is not None)
-
-    def use_embeddings(self, embeddings: Sequence[np.ndarray]) -> None:
-        """Score with other gene embeddings from now on, such as those of all cells by :attr:`encoders`.
-
-        Parameters
-        ----------
-        embeddings
-            ``(G, D)`` for each member, NaN where a gene has none; of the width that was fitted.
-        """
-        inputs, _ = self._fitted()
-        standard = [torch.from_numpy(standardize_embedding(values)) for values in embeddings]
-        shape = None if inputs.embedding is None else inputs.embedding.shape
-        if len(standard) != len(self._members) or any(values.shape != shape for values in standard):
-            found = [tuple(values.shape) for values in standard]
-            msg = f"One embedding for each of {len(self._members)} members, {shape} when standardised, not {found}."
-            raise ArgumentError(msg)
-        self._members = [
-            replace(member, inputs=member.inputs.with_embedding(values))
-            for member, values in zip(self._members, standard, strict=True)
-        ]
-        self._inputs = self._members[0].inputs
-
-    def _graph(self, inputs: GeneInputs, prior: PriorNetwork) -> RelationalGraph | PairGraph | None:
-        if not self.config.use_gnn:
-            return None
-        device = inputs.features.device
-        return message_graph(
-            torch.from_numpy(np.ascontiguousarray(prior.edge_index)).to(device),
-            torch.from_numpy(prior.sign.astype(np.int64)).to(device),
-            regulators=inputs.regulators,
-            node_type=inputs.node_type,
-        )
-
-    def _fitted(self) -> tuple[GeneInputs, PriorNetwork]:
-        if self._inputs is None or self.prior is None:
-            msg = "This model is not fitted. Call `.fit()` or load one with `ScTransNet.load(folder)`."
-            raise ArgumentError(msg)
-        return self._inputs, self.prior
-
-    @property
-    def regulators(self) -> tuple[str, ...]:
-        """Names of the genes scored as regulators."""
-        inputs, _ = self._fitted()
-        return tuple(self.genes[number] for number in inputs.regulators.tolist())
 
     def __repr__(self) -> str:
         if self._inputs is None:
@@ -351,10 +177,11 @@ class ScTransNet:
 
     # ---------------------------------------------------------------- files
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+    def save(self, folder: str | Path, *, overwrite: bool = False, description: str | None = None) -> None:
         """Write the fitted model: tensors to ``model.safetensors``, everything else to ``model.json``.
 
-        The folder appears complete or not at all: it is written beside its final place and then moved there.
+        Beside them ``README.md``, the model's :meth:`card`. The folder appears complete or not at all: it is written
+        beside its final place and then moved there.
 
         Parameters
         ----------
@@ -362,30 +189,25 @@ class ScTransNet:
             Where to write.
         overwrite
             Replace a folder that is there already.
+        description
+            What the model is, in the words of who made it: tissue, source of the known edges, licence. It goes into the
+            card. That of an earlier :meth:`save` if ``None``.
         """
-        inputs, prior = self._fitted()
         if Path(folder).exists() and not overwrite:
             msg = f"{str(folder)!r} exists already. Pass overwrite=True to replace it."
             raise ArgumentError(msg)
-        tensors = {f"inputs.{name}": value for name, value in inputs.state_dict().items()}
-        for number, member in enumerate(self._members):
-            tensors |= member.tensors(number, inputs)
-        tensors["prior.edge_index"] = torch.from_numpy(np.ascontiguousarray(prior.edge_index))
-        tensors["prior.sign"] = torch.from_numpy(prior.sign.copy())
-        tensors["prior.weight"] = torch.from_numpy(prior.weight.copy())
-        record = {
-            "config": asdict(self.config),
-            "genes": list(self.genes),
-            "prior_sha256": prior.sha256(),
-            "prior_report": dict(prior.report),
-            "seed": self.seed,
-            "members": [{"history": m.history, "best_epoch": m.best_epoch} for m in self._members],
-        }
-        write_model_folder(folder, tensors, record)
+        if description is not None:
+            self._description = description
+        state = self._state()
+        write_model_folder(folder, state.tensors(), state.record(), model_card(state))
+
+    def card(self) -> str:
+        """What the model is, what it was fitted to and how good it is, in Markdown: its ``README.md``."""
+        return model_card(self._state())
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str | None = None) -> ScTransNet:
-        """Read a model that :meth:`save` wrote.
+        """Read a model that :meth:`save` wrote, in this version or an earlier one. Nothing is unpickled.
 
         Parameters
         ----------
@@ -403,44 +225,40 @@ class ScTransNet:
         where = resolve_device(device)
         try:
             check_tensors(tensors, len(record["genes"]))
-            model = cls._from_record(record, tensors, where)
+            state = state_from_files(record, tensors, where)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             msg = f"The model in {str(folder)!r} does not fit its own description: {error}"
             raise WeightsError(msg) from error
-        if model.prior is None or model.prior.sha256() != record.get("prior_sha256"):
+        if state.prior.sha256() != record.get("prior_sha256"):
             msg = f"The prior network in {str(folder)!r} is not the one that its hash was made of."
             raise WeightsError(msg)
-        return model
+        return cls._of(state)
 
     @classmethod
-    def _from_record(cls, record: dict[str, Any], tensors: dict[str, Tensor], device: str) -> ScTransNet:
-        settings = dict(record["config"])
-        settings["gnn_widths"] = tuple(settings["gnn_widths"])
-        model = cls(ScTransNetConfig(**settings))
-        inputs = {name.removeprefix("inputs."): t for name, t in tensors.items() if name.startswith("inputs.")}
-        inputs.setdefault("embedding", None)  # type: ignore[arg-type]
-        features, embedding = inputs.pop("features"), inputs.pop("embedding")
-        model.genes = tuple(record["genes"])
-        model.seed = record["seed"]
-        model.prior = PriorNetwork(
-            model.genes,
-            tensors["prior.edge_index"].numpy(),
-            tensors["prior.sign"].numpy(),
-            tensors["prior.weight"].numpy(),
-            record["prior_report"],
-        )
-        model._inputs = GeneInputs(features, embedding, **inputs).to(device)
-        for number, member in enumerate(record["members"]):
-            prefix = f"models.{number}."
-            state = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-            module = model._build(features.shape[1], 0 if embedding is None else embedding.shape[1], 0.0)
-            module.load_state_dict(state, strict=True)
-            own = tensors.get(f"embeddings.{number}")
-            gene_inputs = model._inputs if own is None else model._inputs.with_embedding(own)
-            model._members.append(
-                Member(module.to(device).eval(), gene_inputs, member["history"], member["best_epoch"])
-            )
-        if not model._members:
-            msg = "it has no members."
-            raise WeightsError(msg)
+    def _of(cls, state: FittedState) -> ScTransNet:
+        model = cls(state.config)
+        model.genes, model.prior, model.seed, model.sources = state.genes, state.prior, state.seed, state.sources
+        model._inputs, model._members, model._scales = state.inputs, state.members, state.scales
+        model._summary, model._data = state.summary, state.data
+        model._description, model._versions = state.description, state.versions
         return model
+
+
+def _without_data(task: GRNTask) -> GRNTask:
+    """The task's labels, without what is large."""
+    nothing = np.empty((task.n_genes, 0), dtype=np.float32)
+    return replace(
+        task, expression=nothing, embedding=None, embedding_widths=(), cells=None, pseudotime=None, prepared=None
+    )
+
+
+def _counts(task: GRNTask) -> dict[str, Any]:
+    train, validation = task.supervision()
+    return {
+        "n_cells": int(task.expression.shape[1]),
+        "n_training_pairs": len(train),
+        "n_training_edges": int(train.labels.sum()),
+        "n_validation_pairs": len(validation),
+        "n_validation_edges": int(validation.labels.sum()),
+        "joint": task.cells is not None,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,21 +11,74 @@ import numpy as np
 from scgrn_tl.core.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["standardize_embedding"]
+__all__ = ["EmbeddingScale", "standardize_embedding"]
 
 
-def standardize_embedding(embedding: np.ndarray, widths: Sequence[int] = ()) -> np.ndarray:
-    r"""Zero mean and unit variance per dimension over the genes that have a vector; other genes have zeros.
+@dataclass(frozen=True, eq=False)
+class EmbeddingScale:
+    r"""How the gene embedding of one dataset was standardised, to do the same to that of another.
 
     Several embeddings side by side are standardised each on its own. A dimension of an embedding of width
     :math:`D_k` is then scaled by :math:`\sqrt{\bar D / D_k}`, where :math:`\bar D` is the mean width of all K of
     them: a gene's vectors have the same expected length in each, so that one of 512 dimensions does not drown out one
     of 64, and the whole is as long as if nothing were scaled. A single embedding is left as it is.
 
-    Last come columns of 1 and 0 that tell which genes have a vector: one for every embedding in which some gene has
-    none, unless an earlier one lacks the very same genes.
+    Attributes
+    ----------
+    mean, std
+        ``(D,)``, of every dimension over the genes that have a vector.
+    widths
+        Width of each embedding, D in all.
+    marked
+        Which embedding each of the columns tells of that come last: 1 where a gene has a vector in it, else 0.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    widths: tuple[int, ...]
+    marked: tuple[int, ...]
+
+    @classmethod
+    def fit(cls, embedding: np.ndarray, widths: Sequence[int] = ()) -> EmbeddingScale:
+        """Of ``embedding (G, D)``; parameters as of :func:`standardize_embedding`."""
+        widths = tuple(widths) or (embedding.shape[1],)
+        means, stds = [], []
+        indicators: dict[bytes, int] = {}
+        for number, block in enumerate(_blocks(embedding, widths)):
+            known = np.isfinite(block).all(axis=1)
+            if not known.any():
+                msg = "The gene embedding has no gene with finite values."
+                raise ArgumentError(msg)
+            means.append(block[known].mean(0))
+            stds.append(block[known].std(0))
+            if not known.all():
+                indicators.setdefault(known.tobytes(), number)
+        return cls(np.concatenate(means), np.concatenate(stds), widths, tuple(indicators.values()))
+
+    def apply(self, embedding: np.ndarray) -> np.ndarray:
+        """``float32 (G, D + number of marked)`` of an embedding ``(G, D)``, of the same genes or of others."""
+        if embedding.shape[1] != len(self.mean):
+            msg = f"The gene embedding is {embedding.shape[1]} wide; expected {len(self.mean)}."
+            raise ArgumentError(msg)
+        mean_width = len(self.mean) / len(self.widths)
+        blocks, present = [], []
+        parts = (_blocks(values, self.widths) for values in (embedding, self.mean[None], self.std[None]))
+        for block, mean, std in zip(*parts, strict=True):
+            known = np.isfinite(block).all(axis=1)
+            standard = np.where(known[:, None], (block - mean) / np.where(std > 1e-8, std, 1.0), 0.0)
+            blocks.append(standard * math.sqrt(mean_width / block.shape[1]))
+            present.append(known[:, None].astype(float))
+        return np.hstack([*blocks, *(present[number] for number in self.marked)]).astype(np.float32)
+
+
+def standardize_embedding(embedding: np.ndarray, widths: Sequence[int] = ()) -> np.ndarray:
+    r"""Zero mean and unit variance per dimension over the genes that have a vector; other genes have zeros.
+
+    Several embeddings side by side are scaled as :class:`EmbeddingScale` tells. Last come columns of 1 and 0 that tell
+    which genes have a vector: one for every embedding in which some gene has none, unless an earlier one lacks the very
+    same genes.
 
     Parameters
     ----------
@@ -42,18 +96,12 @@ def standardize_embedding(embedding: np.ndarray, widths: Sequence[int] = ()) -> 
     ArgumentError
         If an embedding has no gene with finite values.
     """
-    widths = tuple(widths) or (embedding.shape[1],)
-    mean_width = embedding.shape[1] / len(widths)
-    blocks: list[np.ndarray] = []
-    indicators: dict[bytes, np.ndarray] = {}
-    for block in np.split(embedding, np.cumsum(widths)[:-1], axis=1):
-        known = np.isfinite(block).all(axis=1)
-        if not known.any():
-            msg = "The gene embedding has no gene with finite values."
-            raise ArgumentError(msg)
-        mean, std = block[known].mean(0), block[known].std(0)
-        standard = np.where(known[:, None], (block - mean) / np.where(std > 1e-8, std, 1.0), 0.0)
-        blocks.append(standard * math.sqrt(mean_width / block.shape[1]))
-        if not known.all():
-            indicators.setdefault(known.tobytes(), known[:, None].astype(float))
-    return np.hstack([*blocks, *indicators.values()]).astype(np.float32)
+    return EmbeddingScale.fit(embedding, widths).apply(embedding)
+
+
+def _blocks(values: np.ndarray, widths: Sequence[int]) -> Iterator[np.ndarray]:
+    """Columns of each embedding."""
+    start = 0
+    for width in widths:
+        yield values[:, start : start + width]
+        start += width

@@ -38,8 +38,9 @@ class LinkChannels(NamedTuple):
     """``(R, 1)``, main effect of each regulator; ``None`` without."""
     target_hub: Tensor | None
     """``(G, 1)``, main effect of each target; ``None`` without."""
-    means: tuple[Tensor, Tensor] | None
-    """``(R,)`` and ``(G,)``, what the ``mlp`` decoder's scores average to; ``None`` of decoders centred by nature."""
+    means: tuple[Tensor, Tensor, Tensor] | None
+    """``(R,)``, ``(G,)`` and over all pairs, what the ``mlp`` decoder's scores average to; ``None`` of decoders centred
+    by nature."""
 
 
 class LinkScorer(nn.Module):
@@ -97,30 +98,54 @@ class LinkScorer(nn.Module):
         """Logits of every pair of a regulator (``int64[R]``, gene indices) and a gene of ``x (G, width)``."""
         return self.logits(self.channels(x, regulators), slice(0, len(regulators)))
 
-    def channels(self, x: Tensor, regulators: Tensor) -> LinkChannels:
-        """What :meth:`logits` scores pairs from; parameters as :meth:`forward`."""
-        tf = self.tf_channel(x[regulators])  # (R, out)
-        target = self.target_channel(x)  # (G, out)
+    def channels(self, x: Tensor, regulators: Tensor, *, around: tuple[Tensor, Tensor] | None = None) -> LinkChannels:
+        """What :meth:`logits` scores pairs from.
+
+        Parameters
+        ----------
+        x, regulators
+            As :meth:`forward` takes them.
+        around
+            The same of the genes by whose averages is centred, where those are others.
+        """
+        tf, target = self.tf_channel(x[regulators]), self.target_channel(x)  # (R, out), (G, out)
+        tf_0, target_0 = tf, target
+        if around is not None:
+            x_0, regulators_0 = around
+            tf_0, target_0 = self.tf_channel(x_0[regulators_0]), self.target_channel(x_0)
         if self.centre:
-            tf, target = tf - tf.mean(0), target - target.mean(0)
-        left, right = tf, target
-        if self.decoder == "mlp":
-            left, right = self.tf_hidden(tf), self.target_hidden(target)
-        elif self.decoder == "cosine":
-            left, right = nn.functional.normalize(tf, dim=1), nn.functional.normalize(target, dim=1)
-            if self.centre:  # a product of centred factors is centred
-                left, right = left - left.mean(0), right - right.mean(0)
-        means = self._pair_means(left, right) if self.centre and self.decoder == "mlp" else None
+            tf_mean, target_mean = tf_0.mean(0), target_0.mean(0)
+            tf, target = tf - tf_mean, target - target_mean
+            tf_0, target_0 = tf_0 - tf_mean, target_0 - target_mean
+        left, right = self._meet(tf, target)
+        left_0, right_0 = (left, right) if around is None else self._meet(tf_0, target_0)
+        means = None
+        if self.centre and self.decoder == "cosine":  # a product of centred factors is centred
+            left, right = left - left_0.mean(0), right - right_0.mean(0)
+        elif self.centre and self.decoder == "mlp":
+            of_tf, of_target = self._pair_means(left, right_0)
+            overall = of_target
+            if around is not None:
+                of_target, overall = (self._pair_means(left_0, genes)[1] for genes in (right, right_0))
+            means = of_tf, of_target, overall.mean()
         tf_hub, target_hub = (self.tf_hub(tf), self.target_hub(target)) if self.centre else (None, None)
         return LinkChannels(left, right, tf_hub, target_hub, means)
+
+    def _meet(self, tf: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Both channels as the decoder lets them meet."""
+        if self.decoder == "mlp":
+            return self.tf_hidden(tf), self.target_hidden(target)
+        if self.decoder == "cosine":
+            return nn.functional.normalize(tf, dim=1), nn.functional.normalize(target, dim=1)
+        return tf, target
 
     def logits(self, channels: LinkChannels, rows: slice) -> LinkLogits:
         """Logits of the pairs of some of the regulators, by place among them, and every gene."""
         left, right, tf_hub, target_hub, means = channels
         score = self._pair_scores(left[rows], right) if self.decoder == "mlp" else left[rows] @ right.T
         if means is not None:
-            of_tf, of_target = means
-            score = score - of_target - of_tf[rows].unsqueeze(1) + of_target.mean()
+            of_tf, of_target, overall = means
+            score = score - of_target - of_tf[rows].unsqueeze(1) + overall
         score = self.log_scale.exp() * score
         if tf_hub is None or target_hub is None:
             return LinkLogits(score, torch.zeros_like(score))

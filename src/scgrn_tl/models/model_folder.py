@@ -1,4 +1,8 @@
-"""A fitted model as a folder: tensors in ``model.safetensors``, everything else in ``model.json``."""
+"""A fitted model as a folder: tensors in ``model.safetensors``, everything else in ``model.json``.
+
+``README.md`` beside them is for people; nothing reads it back. Format 2 has, beyond format 1, how inputs were
+standardised, where embeddings came from, calibration and metrics, and versions.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["check_tensors", "read_model_folder", "write_model_folder"]
 
 FORMAT = "scgrn_tl.ScTransNet"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
-def write_model_folder(folder: str | Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+def write_model_folder(folder: str | Path, tensors: dict[str, Tensor], record: dict[str, Any], card: str) -> None:
     """Write a model beside its final place, then move it there: the folder is complete, as before, or not there.
 
     Parameters
@@ -33,7 +37,9 @@ def write_model_folder(folder: str | Path, tensors: dict[str, Tensor], record: d
     tensors
         Name → tensor.
     record
-        What json takes; format and versions are added.
+        What json takes; format and version are added.
+    card
+        Text of ``README.md``.
     """
     from scgrn_tl import __version__
 
@@ -44,6 +50,8 @@ def write_model_folder(folder: str | Path, tensors: dict[str, Tensor], record: d
     try:
         save_tensors(tensors, beside / "model.safetensors")
         (beside / "model.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        (beside / "README.md").write_text(card, encoding="utf-8")
+        _let_others_read(beside)
         if folder.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
             try:
@@ -59,6 +67,13 @@ def write_model_folder(folder: str | Path, tensors: dict[str, Tensor], record: d
             beside.rename(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _let_others_read(folder: Path) -> None:
+    """Modes as of any new file: a temporary folder, and what safetensors writes, are their owner's alone."""
+    mode = (folder / "model.json").stat().st_mode & 0o777
+    (folder / "model.safetensors").chmod(mode)
+    folder.chmod(mode | (mode & 0o444) >> 2)  # who may read a folder's files has to be let in
 
 
 def read_model_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -83,7 +98,7 @@ def read_model_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Ten
         msg = f"The model in {str(folder)!r} is damaged: {error}"
         raise WeightsError(msg) from error
     found = record.get("format") if isinstance(record, dict) else type(record).__name__
-    if found != "scgrn_tl.ScTransNet":
+    if found != FORMAT:
         msg = f"{str(folder)!r} holds no ScTransNet, but {found!r}."
         raise WeightsError(msg)
     version = record.get("format_version")

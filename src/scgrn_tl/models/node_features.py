@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -12,7 +12,7 @@ from scipy.linalg.blas import dsyrk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["GeneFeatures", "gene_features", "gene_moments"]
+__all__ = ["GeneFeatures", "MomentScale", "gene_features", "gene_moments", "gene_profile"]
 
 GeneFeatures = Literal["pca", "expression"]
 
@@ -41,6 +41,25 @@ def gene_moments(expression: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return mean, std, np.count_nonzero(expression, axis=1) / n_cells
 
 
+class MomentScale(NamedTuple):
+    """How mean, spread and share of expressing cells were standardised over the genes of one dataset."""
+
+    mean: np.ndarray
+    """``float64 (3,)``."""
+    std: np.ndarray
+    """``float64 (3,)``."""
+
+    @classmethod
+    def fit(cls, moments: np.ndarray) -> MomentScale:
+        """Of ``moments (G, 3)``."""
+        return cls(moments.mean(0), moments.std(0))
+
+    def apply(self, moments: np.ndarray) -> np.ndarray:
+        """``(G, 3)``, of the same genes or of others."""
+        standard: np.ndarray = (moments - self.mean) / np.maximum(self.std, 1e-8)
+        return standard
+
+
 def gene_features(expression: Any, *, kind: GeneFeatures = "pca", n_components: int = 32, seed: int = 0) -> np.ndarray:
     """Node features of every gene.
 
@@ -61,19 +80,31 @@ def gene_features(expression: Any, *, kind: GeneFeatures = "pca", n_components: 
     -------
     ``float32[G, F]``. A gene of constant expression has zeros in place of a profile.
     """
-    n_cells = expression.shape[1]
-    mean, std, detected = gene_moments(expression)
-    constant = std <= 1e-6 * np.maximum(np.abs(mean), 1e-3)  # rounding of float32 expression leaves no exact zero
-    scale = np.divide(1.0, std, out=np.zeros_like(std), where=~constant)
-    if kind == "expression" and n_cells <= MAX_CELLS:
+    if kind == "pca":
+        profile, moments = gene_profile(expression, n_components=n_components, seed=seed)
+        return np.hstack([profile, MomentScale.fit(moments).apply(moments)]).astype(np.float32)
+    mean, std, _ = gene_moments(expression)
+    scale = _inverse_spread(mean, std)
+    if expression.shape[1] <= MAX_CELLS:
         dense = expression.toarray() if sparse.issparse(expression) else expression
         return ((dense - mean[:, None]) * scale[:, None]).astype(np.float32)
-    if kind == "expression":
-        return _components(expression, scale, MAX_COMPONENTS, seed)
-    profile = _components(expression, scale, n_components, seed)
-    moments = np.column_stack([mean, std, detected])
-    moments = (moments - moments.mean(0)) / np.maximum(moments.std(0), 1e-8)
-    return np.hstack([profile, moments]).astype(np.float32)
+    return _components(expression, scale, MAX_COMPONENTS, seed)
+
+
+def gene_profile(expression: Any, *, n_components: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the features of kind ``"pca"`` consist of: loadings ``float32 (G, K)``, and moments ``float64 (G, 3)``.
+
+    Parameters as of :func:`gene_features`. The moments are mean, spread and share of expressing cells as they are.
+    """
+    mean, std, detected = gene_moments(expression)
+    loadings = _components(expression, _inverse_spread(mean, std), n_components, seed)
+    return loadings, np.column_stack([mean, std, detected])
+
+
+def _inverse_spread(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """``(G,)``, what expression is multiplied by to have unit variance; 0 for a gene of constant expression."""
+    constant = std <= 1e-6 * np.maximum(np.abs(mean), 1e-3)  # rounding of float32 expression leaves no exact zero
+    return np.divide(1.0, std, out=np.zeros_like(std), where=~constant)
 
 
 def _components(expression: Any, scale: np.ndarray, n_components: int, seed: int) -> np.ndarray:

@@ -200,9 +200,32 @@ class ScTransNetModule(nn.Module):
         return self.logits(self.channels(genes, graph), genes, slice(0, len(genes.regulators)))
 
     def channels(
-        self, genes: GeneInputs, graph: RelationalGraph | PairGraph | None, *, embedding: Tensor | None = None
+        self,
+        genes: GeneInputs,
+        graph: RelationalGraph | PairGraph | None,
+        *,
+        embedding: Tensor | None = None,
+        around: tuple[GeneInputs, RelationalGraph | PairGraph | None] | None = None,
     ) -> LinkChannels:
-        """What :meth:`logits` scores pairs from, of all genes; with an ``embedding`` in place of that of ``genes``."""
+        """What :meth:`logits` scores pairs from, of all genes.
+
+        Parameters
+        ----------
+        genes, graph
+            What is known of them, and the edges that carry messages.
+        embedding
+            In place of that of ``genes``.
+        around
+            Genes and graph by whose averages is centred, where those are others: the ones that the model was fitted to.
+        """
+        x = self.gene_vectors(genes, graph, embedding=embedding)
+        centres = None if around is None else (self.gene_vectors(*around), around[0].regulators)
+        return self.scorer.channels(x, genes.regulators, around=centres)
+
+    def gene_vectors(
+        self, genes: GeneInputs, graph: RelationalGraph | PairGraph | None, *, embedding: Tensor | None = None
+    ) -> Tensor:
+        """X of all genes, ``(G, width)``; with an ``embedding`` in place of that of ``genes``."""
         embedding = genes.embedding if embedding is None else embedding
         parts = [] if embedding is None else [embedding]
         if self.gnn is not None:
@@ -210,7 +233,7 @@ class ScTransNetModule(nn.Module):
                 msg = "A model with a GNN needs the graph."
                 raise ArgumentError(msg)
             parts.append(self.gnn(genes.features, graph))
-        return self.scorer.channels(torch.cat(parts, dim=1), genes.regulators)
+        return torch.cat(parts, dim=1)
 
     def logits(self, channels: LinkChannels, genes: GeneInputs, rows: slice) -> LinkLogits:
         """Score and hub part ``(n, G)`` of the pairs of some of the regulators, by place among them."""

@@ -14,5 +14,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_scbert_embed": ["scbert_embed"],
         "_scbert_finetune": ["scbert_finetune"],
         "_scbert_pretrain": ["scbert_pretrain"],
+        "_transfer_grn": ["transfer_grn"],
     },
 )

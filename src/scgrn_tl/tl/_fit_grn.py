@@ -29,6 +29,7 @@ from ._fitted_embedding import data_record
 from ._group_embeddings import embeddings_of_groups
 from ._group_networks import FittedNetwork, add_group_networks, check_groups, stale_groups, warn_of_small_groups
 from ._joint_embedding import JointEmbedding, check_joint, earlier_joint_slots
+from ._model_folder import check_model_to, save_model
 from ._network_slots import check_max_edges, network_slots
 from ._slots import check_key, open_anndata, run_record, write_slots
 
@@ -65,6 +66,7 @@ def fit_grn(
     lr: float | None = None,
     joint: bool = False,
     joint_to: str | os.PathLike[str] | None = None,
+    model_to: str | os.PathLike[str] | None = None,
     device: str | None = None,
     rng: RNGLike = 0,
     max_edges: int = 5_000_000,
@@ -126,6 +128,9 @@ def fit_grn(
         ``joint_lr``), and for a ``use_rep`` that :func:`scbert_embed` made.
     joint_to
         With ``joint``: a new folder (or an earlier encoder's) for the trained encoder; every ``weights=`` takes it.
+    model_to
+        A new folder (or an earlier model's) for the fitted model, of all cells; :func:`transfer_grn` and
+        :meth:`scgrn_tl.models.ScTransNet.load` read it. Only for ``"sctransnet"``.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, …; ``sg.settings.device`` if ``None``.
     rng
@@ -235,6 +240,7 @@ def fit_grn(
     check_joint(
         data, entry, use_rep, joint=joint, joint_to=joint_to, n_models=n_models, key_added=key_added, params=params
     )
+    check_model_to(model_to, entry)
     if joint and groupby is not None:
         msg = f"joint=True trains one encoder for all cells, but groupby={groupby!r} fits to groups: give one of both."
         raise ArgumentError(msg)
@@ -297,6 +303,7 @@ def fit_grn(
             "group_pooling": None if groupby is None else group_pooling,
             "joint": joint,
             "joint_to": None if joint_to is None else str(joint_to),
+            "model_to": None if model_to is None else str(model_to),
             **entry.parameters,
             **params,
             "n_models": n_models,
@@ -319,6 +326,8 @@ def fit_grn(
         fitted = FittedNetwork(task, scores, calibration, partial(entry.run, n_models=n_models, **params), metrics)
         add_group_networks(slots, data, groups, fitted, key=key_added, reps=group_reps)
         slots.uns[key_added]["seconds"] = time.perf_counter() - started
+    if model_to is not None:
+        save_model(model_to, scores, data, reps, joint_to=joint_to if joint else None)
     write_slots(adata, slots, modality=modality)
     return adata if copy else None
 

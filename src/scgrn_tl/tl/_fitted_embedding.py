@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from scgrn_tl.core import ArgumentError, MissingKeyError, read_embedding
+from scgrn_tl.core.embedding_source import embedding_sha256
 
 from ._cell_groups import CellGroups
 from ._stored_embedding import StoredEmbedding, read_stored_embedding
@@ -51,16 +51,9 @@ def data_record(adata: AnnData, reps: Sequence[str]) -> dict[str, Any]:
 
     ``n_cells``, ``n_genes``, and if there are ``reps``, ``embedding_sha256`` of each.
     """
-    hashes = [_embedding_sha256(read_embedding(adata, rep)) for rep in reps]
+    hashes = [embedding_sha256(read_embedding(adata, rep)) for rep in reps]
     of_reps = {"embedding_sha256": hashes} if hashes else {}
     return {"n_cells": adata.n_obs, "n_genes": adata.n_vars, **of_reps}
-
-
-def _embedding_sha256(vectors: np.ndarray) -> str:
-    """Hash of ``float32 (G, D)``, whatever the order of the genes."""
-    plain = np.where(np.isnan(vectors), np.float32(np.nan), vectors)  # one NaN like another
-    rows = sorted(hashlib.sha256(row.tobytes()).digest() for row in np.ascontiguousarray(plain))
-    return hashlib.sha256(b"".join(rows)).hexdigest()
 
 
 def fitted_embedding(adata: AnnData, key: str, rep: str) -> FittedEmbedding | str:
@@ -149,7 +142,7 @@ def _why_embedded_anew(adata: AnnData, key: str, place: int, name: str, vectors:
     """The hash tells, unless genes were left out since, or the record is of a version that had none."""
     data = _record(adata, key).get("data", {})
     hashes = np.atleast_1d(data.get("embedding_sha256", []))
-    if data.get("n_genes") != adata.n_vars or place >= len(hashes) or _embedding_sha256(vectors) == hashes[place]:
+    if data.get("n_genes") != adata.n_vars or place >= len(hashes) or embedding_sha256(vectors) == hashes[place]:
         return ""
     return f"varm[{name!r}] was changed since the network was fitted with it: run `sg.tl.fit_grn` again."
 

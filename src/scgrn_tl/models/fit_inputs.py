@@ -1,0 +1,119 @@
+"""A task as the network reads it: what is known of every gene, and the labelled pairs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from scgrn_tl.core.errors import ArgumentError
+
+from .ensemble_scores import graph_of
+from .hub_rates import fit_hub_rates
+from .input_scales import InputScales
+from .joined_embedding import EmbeddingScale
+from .link_training import Supervision
+from .node_features import MomentScale, gene_features, gene_profile
+from .sctransnet import GeneInputs
+
+if TYPE_CHECKING:
+    from scgrn_tl.core.network import PriorNetwork
+    from scgrn_tl.core.split import LabeledPairs
+    from scgrn_tl.core.task import GRNTask
+
+    from .sctransnet import ScTransNetConfig
+
+__all__ = ["FitInputs", "labelled_table", "make_fit_inputs"]
+
+
+class FitInputs(NamedTuple):
+    """What training starts from."""
+
+    inputs: GeneInputs
+    supervision: Supervision
+    base: float
+    """b₀ at the start."""
+    scales: InputScales
+    """How the inputs were standardised."""
+
+
+def make_fit_inputs(task: GRNTask, config: ScTransNetConfig) -> FitInputs:
+    """Features, embedding, hub rates and graph out of a task's training pairs; its validation pairs for the choice.
+
+    Raises
+    ------
+    ArgumentError
+        If the task has no prior, or nothing is left to learn from.
+    """
+    train, validation = task.supervision()
+    if task.prior is None:
+        msg = "scTransNet needs a prior network: give one (`prior=`)."
+        raise ArgumentError(msg)
+    if not config.use_gnn and task.embedding is None:
+        msg = "Without the GNN and without a gene embedding nothing is left to learn from: give use_rep or use_gnn."
+        raise ArgumentError(msg)
+    device = torch.device(task.device)
+    labels, mask = labelled_table(train, task.regulators, task.n_genes)
+    base, regulator_rate, target_rate = 0.0, np.zeros(len(task.regulators)), np.zeros(task.n_genes)
+    if config.hub_terms:
+        rates = fit_hub_rates(labels, mask)
+        base, regulator_rate, target_rate = rates.base, rates.regulator, rates.target
+    node_type = np.zeros(task.n_genes, dtype=np.int64)
+    node_type[task.regulators] = 1
+    features, moments = _features(task, config)
+    embedding = scale = None
+    if task.embedding is not None:
+        scale = EmbeddingScale.fit(task.embedding, task.embedding_widths)
+        embedding = torch.from_numpy(scale.apply(task.embedding))
+    inputs = GeneInputs(
+        torch.from_numpy(features),
+        embedding,
+        node_type=torch.from_numpy(node_type),
+        regulators=torch.from_numpy(task.regulators),
+        regulator_rate=torch.from_numpy(regulator_rate.astype(np.float32)),
+        target_rate=torch.from_numpy(target_rate.astype(np.float32)),
+    ).to(device)
+    supervision = _supervision(task, task.prior, inputs, labels, mask, validation, use_gnn=config.use_gnn)
+    # encoders that are trained along move the embedding: it is standardised anew with every step
+    return FitInputs(inputs, supervision, base, InputScales(None if task.cells is not None else scale, moments))
+
+
+def labelled_table(pairs: LabeledPairs, regulators: np.ndarray, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
+    """``bool (R, G)`` twice: true at edges, true at labelled pairs."""
+    shape = (len(regulators), n_genes)
+    labels, mask = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    rows = np.searchsorted(regulators, pairs.pairs[:, 0])
+    mask[rows, pairs.pairs[:, 1]] = True
+    labels[rows[pairs.labels], pairs.pairs[pairs.labels, 1]] = True
+    return labels, mask
+
+
+def _features(task: GRNTask, config: ScTransNetConfig) -> tuple[np.ndarray, MomentScale | None]:
+    """Node features ``float32 (G, F)``, and how the moments among them were standardised."""
+    if config.gene_features == "expression":
+        return gene_features(task.expression, kind="expression", seed=task.seed), None
+    profile, moments = gene_profile(task.expression, n_components=config.n_components, seed=task.seed)
+    scale = MomentScale.fit(moments)
+    return np.hstack([profile, scale.apply(moments)]).astype(np.float32), scale
+
+
+def _supervision(
+    task: GRNTask,
+    prior: PriorNetwork,
+    inputs: GeneInputs,
+    labels: np.ndarray,
+    mask: np.ndarray,
+    validation: LabeledPairs,
+    *,
+    use_gnn: bool,
+) -> Supervision:
+    device = inputs.features.device
+    rows = np.searchsorted(task.regulators, validation.pairs[:, 0])
+    return Supervision(
+        labels=torch.from_numpy(labels).to(device),
+        mask=torch.from_numpy(mask).to(device),
+        graph=graph_of(inputs, prior) if use_gnn else None,
+        validation=torch.from_numpy(np.stack([rows, validation.pairs[:, 1]]).astype(np.int64)).to(device),
+        validation_labels=validation.labels,
+    )
