@@ -71,6 +71,11 @@ def grn_df(
         Whether the edge stands in the prior network that the model was fitted with.
     ``std`` : float32
         Spread over the models of an ensemble; only if ``varp[f"{key}_std"]`` is stored.
+    ``low``, ``high``, ``stability`` : float32
+        Interval of the probability over resampled cells, and the share of the resamples that call the edge; only after
+        :func:`scgrn_tl.tl.edge_evidence`.
+    ``n_cells`` : int64
+        Cells in which both genes are found; likewise.
 
     Raises
     ------
@@ -121,6 +126,9 @@ def grn_df(
     )
     if network.std is not None:
         frame["std"] = _values_at(network.std, source, target)
+    for name, matrix in network.evidence.items():
+        values = _values_at(matrix, source, target)
+        frame[name] = values.astype(np.int64) if name == "n_cells" else values
     return frame
 
 
