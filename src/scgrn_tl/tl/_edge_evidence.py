@@ -292,6 +292,8 @@ def _fit_resample(number: int, job: _Job) -> tuple[np.ndarray, set[str]]:
     # A thread each, so that a resample has the same bits however many are fitted beside it.
     with warnings.catch_warnings(record=True) as caught, settings.override(progress=False, n_threads=1), threads_for(0):
         warnings.simplefilter("always", UserWarning)
+        # joblib lays large arrays down for processes to read; torch says so of each, and writes into none
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         scores = fitted.entry.run(task, n_models=fitted.n_models, **fitted.params)
         scaling, _ = calibrate(scores, task)
     score = scores.at(np.column_stack([job.pairs.rows, job.pairs.columns])).astype(np.float64)

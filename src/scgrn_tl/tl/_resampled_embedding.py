@@ -90,7 +90,7 @@ class ResampledEmbedding:
 
     def of(self, replicate: int) -> JoinedEmbedding:
         """The embedding of one replicate, as a task takes it."""
-        return join_embeddings([part[replicate] if part.ndim == 3 else part for part in self.parts])
+        return join_embeddings([np.array(part[replicate] if part.ndim == 3 else part) for part in self.parts])
 
 
 def _pool_anew(
