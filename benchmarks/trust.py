@@ -1,7 +1,7 @@
 """How far the numbers beside an edge are to be trusted: calibration, coverage and stability on simulated networks.
 
     python benchmarks/trust.py --out trust
-    python benchmarks/trust.py --beeline hHEP --bootstraps 3 --out trust
+    python benchmarks/trust.py --beeline hHEP --bootstraps 2 --out trust
 
 For every seed a network is simulated and, from it, sets of cells that share nothing else. scTransNet is fitted to the
 first set, with a third of each regulator's pairs held out; `tl.edge_evidence` resamples that set alone. What it
@@ -137,6 +137,7 @@ def coverage_table(tables: list[pd.DataFrame]) -> pd.DataFrame:
         own = log_odds(table["probability"].to_numpy())
         truth = table["independent"].to_numpy()
         covered, inside = (low <= truth) & (truth <= high), (low <= own) & (own <= high)
+        around_own = np.abs(truth - own) <= (high - low) / 2
         called, test = table["probability"].to_numpy() >= 0.5, (table["part"] == "test").to_numpy()
         rows.append(
             {
@@ -144,6 +145,8 @@ def coverage_table(tables: list[pd.DataFrame]) -> pd.DataFrame:
                 "held-out pairs": covered[test].mean(),
                 "pairs with p ≥ 0.5": covered[called].mean(),
                 "pairs whose mean is ≥ 0.5": covered[truth >= 0].mean(),
+                "intervals of the same width around the network's own p: all pairs": around_own.mean(),
+                "those of pairs with p ≥ 0.5": around_own[called].mean(),
                 "the network's own p inside": inside.mean(),
                 "own p inside, p ≥ 0.5": inside[called].mean(),
             }
