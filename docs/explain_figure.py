@@ -9,13 +9,14 @@ from typing import Any
 DOCS = Path(__file__).parent
 
 
-def main() -> None:
-    """Run the page's first block and save what it draws."""
-    code = re.search(r"^```python\n(.*?)^```", (DOCS / "explain.md").read_text(encoding="utf-8"), re.M | re.S)
+def names_of_first_block(page: str) -> dict[str, Any]:
+    """Run the first block of a page, and give back what it defined."""
+    code = re.search(r"^```python\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.M | re.S)
     names: dict[str, Any] = {}
-    exec(compile(code[1] if code else "", "explain.md", "exec"), names)
-    names["axes"][0].figure.savefig(DOCS / "_static" / "edge_explanation.png", dpi=200)
+    exec(compile(code[1] if code else "", page, "exec"), names)
+    return names
 
 
 if __name__ == "__main__":
-    main()
+    axes = names_of_first_block("explain.md")["axes"]
+    axes[0].figure.savefig(DOCS / "_static" / "edge_explanation.png", dpi=200)

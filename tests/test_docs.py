@@ -66,6 +66,15 @@ def test_explaining_an_edge():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:In . of 10 resamples:UserWarning")
+def test_trusting_an_edge():
+    names = run_page("trust.md")
+    assert (names["table"]["low"] < names["table"]["high"]).all()
+    assert not names["candidates"]["in_prior"].any()
+    assert len(names["candidates"]) >= 5
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*edges are not tested:UserWarning")
 def test_groups():
     adata = run_page("groups.md")["adata"]

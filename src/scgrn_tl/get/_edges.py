@@ -74,6 +74,11 @@ def grn_df(
     ``prior_sources`` : str
         Which priors the edge stands in, such as ``"chip;collectri"``; empty for an edge in none. Only if the model was
         fitted with several.
+    ``low``, ``high``, ``stability`` : float32
+        Interval of the probability over resampled cells, and the share of the resamples that call the edge; only after
+        :func:`scgrn_tl.tl.edge_evidence`.
+    ``n_cells`` : int64
+        Cells in which both genes are found; likewise.
 
     Raises
     ------
@@ -126,6 +131,9 @@ def grn_df(
         frame["std"] = _values_at(network.std, source, target)
     if network.prior is not None and "sources" in network.prior:
         frame["prior_sources"] = _sources_of(network.prior, frame)
+    for name, matrix in network.evidence.items():
+        values = _values_at(matrix, source, target)
+        frame[name] = values.astype(np.int64) if name == "n_cells" else values
     return frame
 
 

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-__all__ = ["StoredNetwork", "Threshold", "n_renamed", "read_network", "read_record", "stored_prior"]
+__all__ = ["EVIDENCE", "StoredNetwork", "Threshold", "n_renamed", "read_network", "read_record", "stored_prior"]
 
 Threshold = float | Literal["auto"] | None
+
+EVIDENCE = ("low", "high", "stability", "n_cells")
+"""What :func:`scgrn_tl.tl.edge_evidence` keeps of each pair."""
 
 _WRITTEN_BY = "`sg.tl.fit_grn` or `sg.tl.infer_grn`"
 
@@ -41,6 +44,9 @@ class StoredNetwork:
         ``bool[G]``: the genes that were scored as regulators.
     prior
         The prior's edges among the genes, ``source, target, sign``; ``None`` for a network made without one.
+    evidence
+        ``"low"``, ``"high"``, ``"stability"``, ``"n_cells"`` → ``varp[f"{key}_low"]`` and so on, in CSR form, of
+        :func:`scgrn_tl.tl.edge_evidence`; empty where the record does not tell of it.
     holds_probabilities
         Whether the values are probabilities: what the record beside the network says, else whether all of them lie
         between 0 and 1.
@@ -53,6 +59,7 @@ class StoredNetwork:
     sign: sparse.csr_matrix | None
     is_regulator: np.ndarray
     prior: pd.DataFrame | None
+    evidence: Mapping[str, sparse.csr_matrix]
     holds_probabilities: bool
 
     def threshold(self, key: str, min_probability: Threshold) -> float | None:
@@ -129,6 +136,7 @@ def read_network(adata: AnnData, key: str) -> StoredNetwork:
         sign=_beside(adata, key, "sign"),
         is_regulator=is_regulator,
         prior=stored_prior(adata, key),
+        evidence=_evidence(adata, key),
         holds_probabilities=_holds_probabilities(adata, key, matrix),
     )
 
@@ -144,6 +152,14 @@ def _nearest(adata: AnnData, key: str) -> str:
 def _beside(adata: AnnData, key: str, name: str) -> sparse.csr_matrix | None:
     slot = f"{key}_{name}"
     return _as_csr(adata.varp[slot], f".varp[{slot!r}]") if slot in adata.varp else None
+
+
+def _evidence(adata: AnnData, key: str) -> dict[str, sparse.csr_matrix]:
+    record = adata.uns.get(key)
+    if not hasattr(record, "get") or "evidence" not in record:
+        return {}  # a group of cells called "low" has its network where the bound would be
+    found = {name: _beside(adata, key, name) for name in EVIDENCE}
+    return {name: matrix for name, matrix in found.items() if matrix is not None}
 
 
 def _as_csr(values: Any, slot: str) -> sparse.csr_matrix:

@@ -4,6 +4,7 @@ from ._ablation import ablation
 from ._benchmark import benchmark
 from ._calibration import calibration
 from ._differential_grn import differential_grn
+from ._edge_evidence import edge_evidence
 from ._edge_explanation import edge_explanation
 from ._grn_edges import grn_edges
 from ._roc_pr import roc_pr
@@ -14,6 +15,7 @@ __all__ = [
     "benchmark",
     "calibration",
     "differential_grn",
+    "edge_evidence",
     "edge_explanation",
     "grn_edges",
     "roc_pr",

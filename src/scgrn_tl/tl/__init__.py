@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_attentive_pool": ["attentive_pool"],
         "_batch_agreement": ["batch_agreement"],
         "_differential_grn": ["differential_grn"],
+        "_edge_evidence": ["edge_evidence"],
         "_explain_edges": ["explain_edges"],
         "_fit_grn": ["fit_grn"],
         "_infer_grn": ["infer_grn"],

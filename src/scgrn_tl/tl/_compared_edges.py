@@ -15,9 +15,8 @@ from scgrn_tl.core import ArgumentError, MissingKeyError, PriorError, PriorNetwo
 from scgrn_tl.core.genes import mismatch_hint
 from scgrn_tl.core.network import edge_columns
 from scgrn_tl.core.user_warning import warn_user
+from scgrn_tl.get._edge_pairs import pairs_of
 from scgrn_tl.get._slots import read_network
-
-from ._edge_pairs import pairs_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -21,7 +21,7 @@ __all__ = ["check_max_edges", "network_slots"]
 
 LOGGER = logging.getLogger(__name__)
 
-_BESIDE = ("specificity", "std", "attention")
+_BESIDE = ("specificity", "std", "attention", "stability", "low", "high", "n_cells")
 
 
 def check_max_edges(max_edges: int) -> None:
