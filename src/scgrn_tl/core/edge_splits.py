@@ -285,7 +285,7 @@ def _block(tfs: np.ndarray, genes: np.ndarray, kind: str) -> np.ndarray:
         return np.broadcast_to(tfs[:, None], (len(tfs), len(genes)))
     if kind == "target":
         return np.broadcast_to(genes[None, :], (len(tfs), len(genes)))
-    return np.logical_and.outer(tfs, genes)  # type: ignore[no-any-return]
+    return np.logical_and.outer(tfs, genes)
 
 
 def _hold_out_validation(
