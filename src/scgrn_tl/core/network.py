@@ -238,8 +238,8 @@ class PriorNetwork:
         source_column, target_column = edge_columns(frame)
         index = pd.Index(genes)
         named = frame[[source_column, target_column]].notna().all(axis=1).to_numpy()
-        source = np.where(named, index.get_indexer(frame[source_column].astype(str)), -1)
-        target = np.where(named, index.get_indexer(frame[target_column].astype(str)), -1)
+        source = np.where(named, index.get_indexer(_texts(frame[source_column])), -1)
+        target = np.where(named, index.get_indexer(_texts(frame[target_column])), -1)
         weight, sign = _weights_and_signs(frame, columns)
         known = (source >= 0) & (target >= 0)
         loops = known & (source == target)
@@ -252,7 +252,7 @@ class PriorNetwork:
             "self_loops": int(loops.sum()),
         }
         unknown = [frame[column][named & (at < 0)] for column, at in ((source_column, source), (target_column, target))]
-        if usable.any() and (cased := same_but_case(pd.concat(unknown).astype(str).unique(), genes)):
+        if usable.any() and (cased := same_but_case(pd.unique(_texts(pd.concat(unknown))), genes)):
             one, other = next(iter(cased.items()))
             warn_user(
                 f"{len(cased)} names of the prior are not among the genes but for their case, such as {one!r} "
@@ -278,7 +278,7 @@ class PriorNetwork:
             report,
         )
         if not network.n_edges and len(frame):
-            network._check_enough(frame[source_column].astype(str).tolist())
+            network._check_enough(_texts(frame[source_column]).tolist())
         return network
 
     def _check_enough(
@@ -325,6 +325,11 @@ def _by_lower_name(frame: pd.DataFrame) -> dict[str, Any]:
     return {str(column).lower(): column for column in reversed(frame.columns)}
 
 
+def _texts(column: pd.Series) -> np.ndarray:
+    """Every value as text, whatever it is: ``astype(str)`` reads bytes as UTF-8, which they need not be."""
+    return np.array([str(value) for value in column], dtype=object)
+
+
 def _read_table(path: Path, adata: AnnData | None) -> pd.DataFrame:
     if not path.is_file():
         keys = "" if adata is None else f" Keys of adata.varp: {sorted(adata.varp)}."
@@ -352,16 +357,16 @@ def _weights_and_signs(frame: pd.DataFrame, columns: Mapping[str, Any]) -> tuple
     weight_column = next((columns[name] for name in _WEIGHT_NAMES if name in columns), None)
     if weight_column is not None:
         values = pd.to_numeric(frame[weight_column], errors="coerce").to_numpy(dtype=np.float64)
-        if not np.isfinite(values).all():
-            n_bad = int((~np.isfinite(values)).sum())
-            msg = f"Column {weight_column!r} of the prior holds {n_bad} values that are no number."
+        with np.errstate(over="ignore"):
+            weight = np.abs(values).astype(np.float32)
+        if n_bad := int((~np.isfinite(weight)).sum()):
+            msg = f"Column {weight_column!r} of the prior holds {n_bad} values that are no number, or too large a one."
             raise PriorError(msg)
-        weight = np.abs(values).astype(np.float32)
         if (values < 0).any():
             sign = np.sign(values).astype(np.int8)
     sign_column = next((columns[name] for name in _SIGN_NAMES if name in columns), None)
     if sign_column is not None:
         numbers = pd.to_numeric(frame[sign_column], errors="coerce").astype(float)
-        words = frame[sign_column].astype(str).str.strip().str.lower().map(_SIGN_WORDS)
+        words = pd.Series(_texts(frame[sign_column]), frame.index).str.strip().str.lower().map(_SIGN_WORDS)
         sign = np.sign(numbers.fillna(words).fillna(0)).to_numpy(dtype=np.int8)
     return weight, sign

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pandas as pd
 
 from scgrn_tl.core import ArgumentError, MissingDependencyError, open_anndata
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.get import grn_df
 from scgrn_tl.get._slots import read_network
 
@@ -33,6 +34,7 @@ EdgeFormat = Literal["csv", "tsv", "graphml", "parquet"]
 _COMPRESSION_SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 
 
+@typed_arguments
 def write_edges(
     adata: AnnData | MuData,
     path: str | os.PathLike[str],
@@ -104,6 +106,7 @@ def write_edges(
     LOGGER.info("Wrote %s edges to %s.", f"{n_edges:,}", path)
 
 
+@typed_arguments
 def to_networkx(
     adata: AnnData | MuData,
     *,
@@ -156,6 +159,7 @@ def to_networkx(
     return graph
 
 
+@typed_arguments
 def to_decoupler(
     adata: AnnData | MuData,
     *,

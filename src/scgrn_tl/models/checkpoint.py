@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.errors import ArgumentError, WeightsError, WeightsUnavailableError
 from scgrn_tl.core.genes import GeneVocabulary
 
@@ -274,6 +275,7 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], GeneVoc
     return content["config"], vocabulary, state
 
 
+@typed_arguments
 def load_scbert(
     path: str | os.PathLike[str], vocabulary: GeneVocabulary | None = None
 ) -> tuple[ScBERT, GeneVocabulary]:

@@ -9,6 +9,9 @@ from scipy import sparse
 from scipy.linalg import eigh
 from scipy.linalg.blas import dsyrk
 
+from scgrn_tl.core.argument_types import typed_arguments
+from scgrn_tl.core.errors import ArgumentError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -41,6 +44,7 @@ def gene_moments(expression: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return mean, std, np.count_nonzero(expression, axis=1) / n_cells
 
 
+@typed_arguments
 def gene_features(expression: Any, *, kind: GeneFeatures = "pca", n_components: int = 32, seed: int = 0) -> np.ndarray:
     """Node features of every gene.
 
@@ -60,7 +64,18 @@ def gene_features(expression: Any, *, kind: GeneFeatures = "pca", n_components: 
     Returns
     -------
     ``float32[G, F]``. A gene of constant expression has zeros in place of a profile.
+
+    Raises
+    ------
+    ArgumentError
+        If ``expression`` is no matrix, or ``n_components`` is below 1.
     """
+    if not isinstance(expression, np.ndarray) and not sparse.issparse(expression):
+        msg = f"expression is a dense or sparse matrix, genes × cells, not a {type(expression).__name__}."
+        raise ArgumentError(msg)
+    if expression.ndim != 2 or n_components < 1:
+        msg = f"expression has two axes and n_components is at least 1; got {expression.ndim} and {n_components}."
+        raise ArgumentError(msg)
     n_cells = expression.shape[1]
     mean, std, detected = gene_moments(expression)
     constant = std <= 1e-6 * np.maximum(np.abs(mean), 1e-3)  # rounding of float32 expression leaves no exact zero
