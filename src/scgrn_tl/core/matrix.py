@@ -74,6 +74,7 @@ def by_rows(matrix: Any) -> Any:
     written to temporary files, which go when the object does; see :class:`RowStore`. Anything else is given back.
     """
     if sparse.issparse(matrix):
+        _check_indices(matrix)
         return matrix if matrix.format == "csr" else matrix.tocsr()
     tall = hasattr(matrix, "compute") and len(matrix.chunks[1]) > 1 and not _fits(max(matrix.chunks[0]), matrix)
     if tall or getattr(matrix, "format", None) == "csc":
@@ -120,7 +121,10 @@ def _read_rows(matrix: Any, start: int, stop: int) -> Any:
     if hasattr(matrix, "compute"):
         return matrix[start:stop].compute()
     with refuse_damaged(f"Expression of cells {start:,} to {stop:,}", WRITE_AGAIN, error=ExpressionError):
-        return matrix[start:stop]
+        block = matrix[start:stop]
+    if sparse.issparse(block):
+        _check_indices(block)
+    return block
 
 
 @typed_arguments
@@ -250,6 +254,19 @@ def summarize_expression(
             is_counts = is_counts and bool((values == np.rint(values)).all())
             maximum = max(maximum, float(values.max()))
     return ExpressionSummary(totals, is_counts, maximum)
+
+
+def _check_indices(matrix: Any) -> None:
+    """Raise :class:`ExpressionError` where a sparse matrix points outside of itself, at which scipy crashes Python."""
+    if matrix.format not in ("csr", "csc"):
+        return
+    n_major, n_minor = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]
+    indptr, indices = matrix.indptr, matrix.indices
+    sound = len(indptr) == n_major + 1 and indptr[0] == 0 and bool((np.diff(indptr) >= 0).all())
+    sound = sound and indptr[-1] <= min(len(indices), len(matrix.data))
+    if not sound or (len(indices) and (indices.min() < 0 or indices.max() >= n_minor)):
+        msg = f"The sparse expression matrix is damaged: its indices point outside of {matrix.shape}. {WRITE_AGAIN}"
+        raise ExpressionError(msg)
 
 
 def _check_matrix(matrix: Any) -> None:
