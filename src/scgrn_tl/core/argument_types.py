@@ -102,7 +102,8 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
     words = list(dict.fromkeys(word for option in options for word in _in_words(option)))
     one_of = "one of " if any(get_origin(option) is Literal for option in options) else ""
     expected = " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
-    msg = f"{name} is {one_of}{expected}, not {reprlib.repr(value)}."
+    plain = value is None or isinstance(value, (str, bytes, Real, list, tuple, dict))
+    msg = f"{name} is {one_of}{expected}, not {reprlib.repr(value) if plain else f'a {type(value).__name__}'}."
     raise ArgumentError(msg)
 
 
@@ -164,14 +165,19 @@ def _is_one(value: Any, option: Any) -> bool:
 
 
 def _is_list(value: Any, item: Any) -> bool:
-    """Whether ``value`` is a collection of items of a type; what can be gone through only once is not looked into."""
+    """Whether ``value`` is a collection of items of a type.
+
+    What can be gone through only once is not looked into, nor are names, of which functions have more to say.
+    """
     if isinstance(value, str):
         return item is str
     if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping, pd.DataFrame)):
         return False
     options = _options(item)
-    if options is None or not isinstance(value, Collection) or (isinstance(value, np.ndarray) and value.ndim != 1):
-        return not isinstance(value, np.ndarray) or value.ndim == 1
+    if isinstance(value, np.ndarray) and value.ndim != 1:
+        return False
+    if item is str or options is None or not isinstance(value, Collection):
+        return True
     return all(any(_is_one(each, option) for option in options) for each in value)
 
 
