@@ -1,6 +1,7 @@
 # Everything runs in .venv, which the first call makes. Needs Python 3.11 or later and make; nothing else.
 PYTHON ?= python3
 PYTEST_ARGS ?=
+FUZZ_MINUTES ?= 2
 # The version that the tests are known to pass with; any torch that pyproject.toml allows will do.
 TORCH ?= 2.13.0
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint docs build clean distclean
+.PHONY: help demo test test-fast fuzz lint docs build clean distclean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -21,10 +22,14 @@ demo: $(VENV)/.installed ## From simulated cells to a network, its picture and a
 	$(BIN)/scgrn-tl demo --out demo
 
 test: $(VENV)/.installed ## All tests, the slow ones too, on up to four cores
-	$(BIN)/python -m pytest -m "" -n auto --maxprocesses 4 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not fuzz" -n auto --maxprocesses 4 $(PYTEST_ARGS)
 
 test-fast: $(VENV)/.installed ## The fast tests alone
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.installed ## Random matrices, priors, damaged files and arguments, for FUZZ_MINUTES (2) a kind of file
+	$(BIN)/python -m pytest -m fuzz --fuzz-minutes $(FUZZ_MINUTES) $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/test_properties.py tests/test_pooling.py tests/test_core_tokens.py tests/test_splits.py tests/test_metrics.py tests/test_prior_network.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff and mypy
 	$(BIN)/ruff check .

@@ -11,11 +11,16 @@ import pytest
 from scgrn_tl import settings
 
 # a first example that imports torch is slow, which says nothing about the code under test
-hypothesis.settings.register_profile("scgrn_tl", deadline=None, derandomize="CI" in os.environ)
-hypothesis.settings.load_profile("scgrn_tl")
+hypothesis.settings.register_profile("scgrn_tl", deadline=None, derandomize=True, max_examples=30)
+# the long one, which looks somewhere else every time: HYPOTHESIS_PROFILE=fuzz
+hypothesis.settings.register_profile(
+    "fuzz", deadline=None, max_examples=3000, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "scgrn_tl"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz-minutes", type=float, default=0.05, help="how long each fuzzer of files goes on")
     parser.addoption("--internet", action="store_true", help="also run tests that download files")
 
 

@@ -269,7 +269,7 @@ def test_two_jobs_give_what_one_gives(adata):
         ({"splits": ["given"]}, ArgumentError, "no published splits"),
         ({"splits": ["fold"]}, ArgumentError, "splits are of the kinds"),
         ({"splits": "fold"}, ArgumentError, "not 'fold'"),
-        ({"splits": []}, ArgumentError, "No split is asked for"),
+        ({"splits": []}, ArgumentError, "asks for no split"),
         ({"splits": ["tf"], "n_folds": 30}, SplitError, "cannot make 30 folds"),
         ({"seeds": 0}, ArgumentError, "seeds is how many"),
         ({"seeds": [1, 1]}, ArgumentError, "seeds is how many"),

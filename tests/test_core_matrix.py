@@ -12,6 +12,7 @@ from scipy import sparse
 from scgrn_tl.core import (
     ExpressionError,
     MissingKeyError,
+    by_rows,
     expression_matrix,
     iter_cells,
     matrix,
@@ -308,3 +309,15 @@ def test_to_dense_is_a_copy(kind):
     assert dense.flags.c_contiguous
     assert not np.shares_memory(dense, expected)
     np.testing.assert_array_equal(dense, expected)
+
+
+@pytest.mark.parametrize("convert", [sparse.csr_matrix, sparse.csc_matrix])
+@pytest.mark.parametrize(("part", "value"), [("indices", 99), ("indices", -1), ("indptr", 99)])
+def test_indices_beyond_the_matrix_are_refused_before_scipy_crashes(convert, part, value):
+    """Found by the fuzzer: a damaged file gives such a matrix, and scipy's ``toarray`` writes where it points."""
+    matrix = convert(np.arange(12.0).reshape(3, 4))
+    getattr(matrix, part)[1] = value
+    with pytest.raises(ExpressionError, match="damaged"):
+        by_rows(matrix)
+    with pytest.raises(ExpressionError, match="damaged"):
+        summarize_expression(matrix)

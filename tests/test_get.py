@@ -154,7 +154,7 @@ def test_what_the_record_says_goes_before_what_values_look_like():
         ({"targets": ["nope"]}, r"targets has names.*'nope'"),
         ({"min_probability": 1.5}, r"min_probability=1.5 is not between"),
         ({"top_n": 0}, r"top_n=0"),
-        ({"top_n": 2.5}, r"top_n=2.5"),
+        ({"top_n": 2.5}, r"top_n is a whole number or None, not 2.5"),
     ],
 )
 def test_errors_name_what_is_wrong(change, message):
@@ -164,7 +164,7 @@ def test_errors_name_what_is_wrong(change, message):
 
 def test_duplicated_genes_and_wrong_types():
     adata = network()
-    with pytest.raises(ArgumentError, match="AnnData or MuData"):
+    with pytest.raises(ArgumentError, match="an AnnData or a MuData, not a DataFrame"):
         sg.get.grn_df(adata.to_df())
     names = adata.var_names.to_list()
     names[1] = "A"

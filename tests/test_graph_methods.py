@@ -341,7 +341,7 @@ def test_degenerate_tasks_give_finite_scores(task, name, case):
         ("genelink", {"schedule": "never"}, "schedule"),
         ("genelink", {"dropout": 1.0}, "dropout"),
         ("gnnlink", {"epochs": 0}, "epochs"),
-        ("gnnlink", {"select": "loss"}, "no logits"),
+        ("gnnlink", {"select": "loss"}, "'auprc' or 'last'"),
         ("gne", {"width": 0}, "width"),
         ("gne", {"sampler": "zipf"}, "sampler"),
         ("gne", {"expression_weight": -1}, "expression_weight"),

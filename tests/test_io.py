@@ -105,7 +105,7 @@ def test_decoupler_takes_it():
     [
         ("edges", {}, r"'edges' does not tell the format.*\.csv.*format="),
         ("edges.xlsx", {}, "does not tell the format"),
-        ("edges.csv", {"format": "xlsx"}, "format='xlsx' is unknown"),
+        ("edges.csv", {"format": "xlsx"}, "format is one of 'csv', 'tsv'.*not 'xlsx'"),
         ("net.graphml.gz", {}, r"Drop '\.gz'"),
         ("not/there/edges.csv", {}, "there is no folder"),
     ],

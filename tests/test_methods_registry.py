@@ -220,7 +220,7 @@ def test_a_pseudotime_that_is_asked_for_has_to_be_there(task):
 
 
 def test_an_unknown_role_is_refused():
-    with pytest.raises(ArgumentError, match="role is one of 'method', 'floor', 'control', not 'king'"):
+    with pytest.raises(ArgumentError, match="role is one of 'method', 'floor' or 'control', not 'king'"):
         register(constant, role="king")
 
 

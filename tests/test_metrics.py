@@ -279,7 +279,7 @@ def test_bootstrap_is_seeded_and_does_not_depend_on_the_order_of_pairs():
 def test_bootstrap_refuses_what_it_cannot_do():
     with pytest.raises(ArgumentError, match="at least 2"):
         bm.paired_bootstrap([0, 1], [0, 1], [0, 1], regulators=[5, 5])
-    with pytest.raises(ArgumentError, match="1 resample"):
+    with pytest.raises(ArgumentError, match="n_resamples"):
         bm.paired_bootstrap([0, 1], [0, 1], [0, 1], regulators=[5, 6], n_resamples=0)
     table = bm.paired_bootstrap([1, 1], [0, 1], [0, 1], regulators=[5, 6])
     assert table[["mean", "low", "high"]].isna().all(axis=None)

@@ -181,7 +181,7 @@ def test_forms_of_a_reference(adata, form):
         ({"reference": pd.DataFrame({"from": ["TF1"], "to": ["G1"]})}, PriorError, "columns"),
         ({"reference": pd.DataFrame({"source": ["G1"], "target": ["G2"]})}, ArgumentError, "No edge of the reference"),
         ({"min_probability": 0.95}, ArgumentError, r"the highest here is 0\.9 \(TF1 → G1\)"),
-        ({"targets": ["G5"]}, ArgumentError, "no edges among these genes"),
+        ({"targets": ["G5"]}, ArgumentError, "no edges among the genes"),
         ({"tfs": ["TF9"]}, ArgumentError, "'TF9'"),
     ],
 )

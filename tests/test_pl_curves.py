@@ -217,7 +217,7 @@ def test_bad_arguments_with_a_network(adata, split):
         sg.pl.roc_pr(adata, split.without_test())
     with pytest.raises(SplitError, match="made for other data"):
         sg.pl.roc_pr(adata[:, :20], split)
-    with pytest.raises(ArgumentError, match="An AnnData or MuData is expected, not list"):
+    with pytest.raises(ArgumentError, match="data is an AnnData, a MuData or a DataFrame, not"):
         sg.pl.roc_pr([], split)
     edges = LabeledPairs(split.test.positives, np.ones(len(split.test.positives), dtype=bool))
     with pytest.raises(ArgumentError, match="pairs are edges: curves need both"):

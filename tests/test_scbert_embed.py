@@ -596,7 +596,7 @@ def test_bad_expression_names_cell_and_gene(adata: ad.AnnData, weights: Path, va
 
 
 def test_unusable_anndata(adata: ad.AnnData, weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="AnnData or MuData is expected, not DataFrame"):
+    with pytest.raises(ArgumentError, match="adata is an AnnData or a MuData, not"):
         sg.tl.scbert_embed(adata.to_df(), weights=weights)
     with pytest.raises(ArgumentError, match="to_memory"):
         sg.tl.scbert_embed(_backed(adata, tmp_path), weights=weights, copy=True)

@@ -20,9 +20,8 @@ try:
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-_SUBMODULES = ("bm", "core", "datasets", "get", "io", "methods", "models", "pl", "pp", "tl")
-
-__getattr__, __dir__, _ = _lazy.attach(__name__, submodules=_SUBMODULES)
-__all__ = ["ScgrnError", "__version__", "settings", *_SUBMODULES]
+# __init__.pyi lists what there is, for type checkers and for this line
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
+__all__ += ["__version__"]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

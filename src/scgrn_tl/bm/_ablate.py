@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.gene_embedding import embedding_keys
 
 from ._run import run
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["ablate"]
 
 
+@typed_arguments
 def ablate(
     datasets: Any,
     prior: Any = None,
@@ -61,7 +63,7 @@ def ablate(
 
     Raises
     ------
-    ArgumentError, MissingKeyError, SplitError
+    ArgumentError, MissingKeyError, SplitError, WeightsUnavailableError
         See :func:`run`; also if ``prior`` is given with anything but one AnnData.
 
     Examples

@@ -140,7 +140,7 @@ def resolve_datasets(datasets: Any) -> list[BenchmarkDataset]:
         msg = f"datasets is a name, an AnnData, a list or a mapping of them; not a {type(datasets).__name__}."
         raise ArgumentError(msg)
     if not named:
-        msg = "No dataset is given."
+        msg = "No dataset is given: datasets is empty."
         raise ArgumentError(msg)
     found = [_resolve(name, value) for name, value in named]
     names = [dataset.name for dataset in found]

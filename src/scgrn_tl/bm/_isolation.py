@@ -151,7 +151,7 @@ def _collect(receiver: Connection, process: BaseProcess, *, late: bool, timeout:
         cause = f"signal {-code}" if code is not None and code < 0 else f"exit status {code}"
         hint = " It may have run out of memory." if code == -9 else ""
         return Outcome(error=f"The process ended with {cause} before it was done.{hint}")
-    return outcome  # type: ignore[no-any-return]
+    return outcome
 
 
 def _run(payload: bytes, sender: Connection) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.io._atomic import replaced_when_complete
 
 from ._page import Block, Heading, Image, Paragraph, Table, to_html, to_markdown
@@ -41,6 +42,7 @@ _LEGEND = (
 )
 
 
+@typed_arguments
 def report(table: pd.DataFrame, path: str | os.PathLike[str], *, title: str = "GRN benchmark") -> None:
     """Write the results of a benchmark to one page.
 

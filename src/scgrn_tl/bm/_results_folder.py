@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.argument_types import typed_arguments
+from scgrn_tl.core.damaged import refuse_damaged
 from scgrn_tl.io._atomic import replaced_when_complete
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ KEY = ("dataset", "data", "method", "params", "split", "fold", "seed", "weights"
 """Columns that tell what was run; the rest is what came out."""
 
 TABLE = "results.parquet"
+MEND = "Delete it, and run the benchmark again."
 
 _TEXTS = (
     "dataset",
@@ -71,7 +74,8 @@ class ResultsFolder:
         path = self.path / TABLE
         if not path.is_file():
             return pd.DataFrame(columns=list(KEY))
-        table = pd.read_parquet(path)
+        with refuse_damaged(path, MEND):
+            table = pd.read_parquet(path)
         texts = [column for column in _TEXTS if column in table]
         table[texts] = table[texts].astype(object).fillna("")
         table["predictions"] = [str(self.path / name) if name else "" for name in table["predictions"]]
@@ -89,7 +93,8 @@ class ResultsFolder:
         with FileLock(self.path / f".{TABLE}.lock"):
             path = self.path / TABLE
             if path.is_file():
-                old = pd.read_parquet(path)
+                with refuse_damaged(path, MEND):
+                    old = pd.read_parquet(path)
                 old.index = pd.Index([row_key(row) for row in old.to_dict("records")])
                 old = old.loc[~old.index.isin(new.index)]
                 new = new if old.empty else pd.concat([old, new])
@@ -125,6 +130,7 @@ class ResultsFolder:
         return path
 
 
+@typed_arguments
 def read_results(out: str | os.PathLike[str]) -> pd.DataFrame:
     """All results that :func:`run` has written to a folder.
 

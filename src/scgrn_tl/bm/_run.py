@@ -12,6 +12,7 @@ import pandas as pd
 
 from scgrn_tl._settings import settings
 from scgrn_tl.core import ArgumentError, resolve_device
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.parallel import check_n_jobs
 from scgrn_tl.tl._encoder_source import check_weights
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
+@typed_arguments
 def run(
     datasets: Any,
     methods: Any = "all",
@@ -118,6 +120,8 @@ def run(
         If an AnnData has no known edges, or not the embedding that a variant names.
     SplitError
         If a split is impossible or of other genes.
+    WeightsUnavailableError
+        If ``weights`` are not there.
 
     See Also
     --------
@@ -138,11 +142,15 @@ def run(
     if timeout is not None and not timeout > 0:
         msg = f"timeout is a number of seconds above 0, not {timeout!r}."
         raise ArgumentError(msg)
+    for name, number in (("n_samples", n_samples), ("n_folds", n_folds)):
+        if number < 1:
+            msg = f"{name} is a whole number of at least 1, not {number!r}."
+            raise ArgumentError(msg)
     units = []
     for dataset in resolve_datasets(datasets):
         of_dataset = named_splits(dataset, splits, n_samples=n_samples, n_folds=n_folds)
         if not of_dataset:
-            msg = "No split is asked for: name at least one kind."
+            msg = f"splits={splits!r} asks for no split: name at least one kind."
             raise ArgumentError(msg)
         units += make_units(dataset, variants, of_dataset, seeds=chosen, weights=weights)
     folder = ResultsFolder(_temporary() if out is None else out)  # last: nothing is left of a call that is refused

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from scgrn_tl.core import ArgumentError, MissingKeyError
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.bootstrap import resampled_metrics
+from scgrn_tl.core.random import generator_of
 
 from ._variants import BASELINE
 
@@ -46,6 +48,7 @@ _SETTINGS = ("params", "data", "weights")
 """Columns that have one value for all runs of a method on a dataset."""
 
 
+@typed_arguments
 def summary(
     table: pd.DataFrame,
     metrics: str | Sequence[str] = ("auroc", "auprc", "tf_auroc"),
@@ -110,7 +113,7 @@ def summary(
     for (dataset, split), part in table.groupby(["dataset", "split"], sort=False, observed=True):
         floor = part[(part["method"] == baseline) & (part["error"] == "")]
         # the same draws for every method, so that two methods of one call can be held against each other too
-        draws = _Draws(part, n_resamples, np.random.default_rng(rng))
+        draws = _Draws(part, n_resamples, generator_of(rng))
         for method, runs in part.groupby("method", sort=False, observed=True):
             good = runs[runs["error"] == ""]
             about = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import scgrn_tl as sg
 from scgrn_tl.core import ArgumentError, PriorNetwork
+from scgrn_tl.core.damaged import refuse_damaged
 from scgrn_tl.core.door import gene_indices
 from scgrn_tl.core.gene_embedding import check_embeddings
 from scgrn_tl.io._atomic import replaced_when_complete
@@ -223,7 +224,8 @@ def _read(path: str) -> AnnData:
     if found.suffix != ".h5ad":
         msg = f"The input {path!r} is not an .h5ad file."
         raise ArgumentError(msg)
-    return anndata.read_h5ad(found)
+    with refuse_damaged(found, "Write it again, or take a copy of it that is whole."):
+        return anndata.read_h5ad(found)
 
 
 def _contents(folder: Path) -> str:

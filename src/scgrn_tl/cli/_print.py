@@ -51,7 +51,7 @@ def _warnings_logged(logger: logging.Logger) -> Iterator[None]:
             else:
                 show(message, category, *args, **kwargs)
 
-        warnings.showwarning = log  # type: ignore[assignment]
+        warnings.showwarning = log
         yield
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .argument_types import typed_arguments
 from .errors import ArgumentError
 from .metrics import check_ranking
+from .random import generator_of
 
 if TYPE_CHECKING:
     from .random import RNGLike
@@ -23,6 +25,7 @@ BLOCK_VALUES = 2**21
 """Counts held at a time: 16 MiB as float64, and a few arrays of that size beside it."""
 
 
+@typed_arguments
 def paired_bootstrap(
     y_true: Any,
     y_score: Any,
@@ -65,11 +68,11 @@ def paired_bootstrap(
     n_regulators = int(codes.max(initial=-1)) + 1
     if n_regulators < 2 or n_resamples < 1 or not 0 < confidence < 1:
         msg = (
-            f"A bootstrap over regulators needs at least 2 of them, 1 resample and a confidence between 0 and 1; got "
-            f"{n_regulators}, {n_resamples} and {confidence}."
+            "A bootstrap over regulators needs at least 2 of them, n_resamples (or n_bootstrap) of at least 1 and a "
+            f"confidence between 0 and 1; got {n_regulators}, {n_resamples} and {confidence}."
         )
         raise ArgumentError(msg)
-    drawn = np.random.default_rng(rng).multinomial(n_regulators, np.full(n_regulators, 1 / n_regulators), n_resamples)
+    drawn = generator_of(rng).multinomial(n_regulators, np.full(n_regulators, 1 / n_regulators), n_resamples)
     # Row 0 draws every regulator once: the value on the pairs as they are.
     times = np.vstack([np.ones((1, n_regulators), dtype=drawn.dtype), drawn])  # (1 + resamples, R)
     of_method, of_baseline = (resampled_metrics(labels, values, codes, times) for values in (scores, baseline))

@@ -6,6 +6,7 @@ from functools import cache
 
 from scgrn_tl._settings import settings
 
+from .argument_types import typed_arguments
 from .errors import ArgumentError
 
 __all__ = ["resolve_device"]
@@ -28,6 +29,7 @@ def _mps_works() -> bool:
         return False
 
 
+@typed_arguments
 def resolve_device(device: str | None = None) -> str:
     """Name of the torch device to use.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from .argument_types import typed_arguments
 from .errors import ArgumentError, GeneOverlapError, MissingKeyError
 from .expression_places import usable_expression
 from .genes import case_remedy, check_unique_genes, mismatch_hint, same_but_case
@@ -37,6 +38,7 @@ SHORT_LIST = 100
 __all__ = ["gene_indices", "genes_by_cells", "make_task", "open_anndata", "read_pseudotime"]
 
 
+@typed_arguments
 def open_anndata(data: AnnData | MuData, *, modality: str = "rna") -> AnnData:
     """The AnnData to work on: ``data`` itself, or ``data.mod[modality]`` of a MuData.
 
@@ -61,6 +63,7 @@ def open_anndata(data: AnnData | MuData, *, modality: str = "rna") -> AnnData:
     return adata
 
 
+@typed_arguments
 def genes_by_cells(adata: AnnData, layer: str | None = None) -> np.ndarray:
     """Log-normalised expression of ``X`` or ``layer`` as ``float32 (G, N)``, checked; ``adata`` stays as it is.
 
@@ -68,6 +71,10 @@ def genes_by_cells(adata: AnnData, layer: str | None = None) -> np.ndarray:
 
     Raises
     ------
+    ArgumentError
+        If ``adata`` is no AnnData.
+    MissingKeyError
+        If the layer is not there.
     ExpressionError
         If a value is negative, NaN or infinite, or there is no expression.
     """
@@ -104,6 +111,7 @@ def _task_expression(adata: AnnData, layer: str | None) -> np.ndarray | sparse.c
     return _dense_expression(adata, matrix, totals)
 
 
+@typed_arguments
 def gene_indices(names: Iterable[str], genes: Iterable[str], *, what: str = "genes") -> np.ndarray:
     """Ascending positions ``int64`` of those of ``names`` that are among ``genes``.
 
@@ -116,7 +124,7 @@ def gene_indices(names: Iterable[str], genes: Iterable[str], *, what: str = "gen
     """
     given = [names] if isinstance(names, str) else list(names)
     if not given:
-        msg = f"There are no {what}: the list is empty."
+        msg = f"There are no {what}: the list of names is empty."
         raise ArgumentError(msg)
     if all(isinstance(name, (bool, np.bool_)) for name in given):
         msg = f"The {what} are names, not a mask: give `adata.var_names[mask]`."
@@ -144,6 +152,7 @@ def _shorten(names: list[str], limit: int = 3) -> str:
     return ", ".join(map(repr, names[:limit])) + (", …" if len(names) > limit else "")
 
 
+@typed_arguments
 def read_pseudotime(adata: AnnData, columns: Sequence[str]) -> np.ndarray:
     """The ``columns`` of ``adata.obs`` as ``float64 (N, L)``, one a lineage; NaN where a value is not finite.
 
@@ -154,8 +163,12 @@ def read_pseudotime(adata: AnnData, columns: Sequence[str]) -> np.ndarray:
     MissingKeyError
         If a column is not there.
     ArgumentError
-        If a column is neither of numbers nor ordered.
+        If no column is named, or one is neither of numbers nor ordered.
     """
+    columns = [columns] if isinstance(columns, str) else list(columns)
+    if not columns:
+        msg = "columns names none: give at least one column of .obs with the cells' pseudotime."
+        raise ArgumentError(msg)
     missing = [column for column in columns if column not in adata.obs]
     if missing:
         msg = (
@@ -177,6 +190,7 @@ def _times(column: pd.Series, name: str) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
+@typed_arguments
 def make_task(
     adata: AnnData,
     *,
@@ -213,6 +227,8 @@ def make_task(
 
     Raises
     ------
+    ArgumentError
+        If an argument is of another kind than the signature says.
     MissingKeyError
         If the layer is not there.
     DuplicateGenesError, ExpressionError, GeneOverlapError, SplitError

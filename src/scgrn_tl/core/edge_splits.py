@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from .argument_types import typed_arguments
 from .errors import ArgumentError, SplitError
+from .random import generator_of
 from .split import EdgeSplit, LabeledPairs, SplitKind
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ LOGGER = logging.getLogger(__name__)
 _NONE, _TRAIN, _VALIDATION, _TEST = -1, 0, 1, 2
 
 
+@typed_arguments
 def split_edges(
     prior: PriorNetwork,
     *,
@@ -83,7 +86,7 @@ def split_edges(
     _check_arguments(kind, fold, n_folds, validation_fraction, test_fraction)
     rows = _regulator_indices(prior, regulators)
     labels = _label_matrix(prior, rows)  # (R, G)
-    generator = np.random.default_rng(rng)
+    generator = generator_of(rng)
     if kind == "random":
         parts = _split_random(labels, rows, test_fraction, validation_fraction, hold_out_reverse, generator)
     else:
@@ -285,7 +288,7 @@ def _block(tfs: np.ndarray, genes: np.ndarray, kind: str) -> np.ndarray:
         return np.broadcast_to(tfs[:, None], (len(tfs), len(genes)))
     if kind == "target":
         return np.broadcast_to(genes[None, :], (len(tfs), len(genes)))
-    return np.logical_and.outer(tfs, genes)  # type: ignore[no-any-return]
+    return np.logical_and.outer(tfs, genes)
 
 
 def _hold_out_validation(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from .argument_types import typed_arguments
 from .errors import ArgumentError, MissingKeyError
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def _way_to(adata: AnnData, key: str) -> str:
     return f"Put it there by {way}{made}."
 
 
+@typed_arguments
 def read_embedding(adata: AnnData, key: str) -> np.ndarray:
     """``adata.varm[key]`` as ``float32 (G, D)``; a gene without a vector has a row of NaN.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .argument_types import typed_arguments
 from .errors import ArgumentError, DuplicateGenesError, GeneOverlapError
 
 if TYPE_CHECKING:
@@ -34,8 +35,17 @@ _ENSEMBL = re.compile(r"^ENS[A-Z]*G\d{6,}(\.\d+)?$")
 _MOUSE_LIKE = re.compile(r"^[A-Z][a-z0-9\-]*[a-z][a-z0-9\-]*$")
 
 
+@typed_arguments
 def check_unique_genes(names: Sequence[str]) -> None:
-    """Raise :class:`DuplicateGenesError` naming the genes that stand more than once in ``names``."""
+    """Do nothing unless a gene stands more than once in ``names``.
+
+    Raises
+    ------
+    DuplicateGenesError
+        Naming the genes that do, and the call that mends it.
+    ArgumentError
+        If ``names`` is no list of strings.
+    """
     duplicated = [name for name, count in Counter(names).items() if count > 1]
     if duplicated:
         shown = ", ".join(map(repr, duplicated[:5])) + (", …" if len(duplicated) > 5 else "")

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from .errors import ExpressionError, MissingKeyError
+from .argument_types import typed_arguments
+from .damaged import refuse_damaged
+from .errors import ArgumentError, ExpressionError, MissingKeyError
 from .log_scale import constant_totals
 from .row_store import RowStore, column_blocks
 
@@ -20,17 +22,21 @@ if TYPE_CHECKING:
 
 __all__ = ["ExpressionSummary", "by_rows", "expression_matrix", "iter_cells", "summarize_expression", "to_dense"]
 
+WRITE_AGAIN = "Write the file again, or take a copy of it that is whole."
 BLOCK_VALUES = 2**21
 """Values of a block read at a time where the caller names no size: 16 MiB as float64."""
 CHUNK_VALUES = 2**26
 """Values of a row of stored chunks up to which the chunks are read whole, each once."""
 
 
+@typed_arguments
 def expression_matrix(adata: AnnData, layer: str | None = None) -> Any:
     """``adata.X``, or ``adata.layers[layer]``, as it is stored (cells × genes).
 
     Raises
     ------
+    ArgumentError
+        If ``adata`` is no AnnData.
     MissingKeyError
         If the layer is not there.
     ExpressionError
@@ -69,10 +75,12 @@ def by_rows(matrix: Any) -> Any:
     written to temporary files, which go when the object does; see :class:`RowStore`. Anything else is given back.
     """
     if sparse.issparse(matrix):
+        _check_indices(matrix)
         return matrix if matrix.format == "csr" else matrix.tocsr()
     tall = hasattr(matrix, "compute") and len(matrix.chunks[1]) > 1 and not _fits(max(matrix.chunks[0]), matrix)
     if tall or getattr(matrix, "format", None) == "csc":
-        return RowStore.from_columns(column_blocks(matrix), matrix.shape, matrix.dtype)
+        with refuse_damaged("Expression, stored by columns,", WRITE_AGAIN, error=ExpressionError):
+            return RowStore.from_columns(column_blocks(matrix), matrix.shape, matrix.dtype)
     return matrix
 
 
@@ -107,10 +115,20 @@ def _read_spans(matrix: Any, n_rows: int, rows: slice, cells: np.ndarray | None 
     for start, stop in pairwise(bounds):
         if stop == start or (cells is not None and np.searchsorted(cells, start) == np.searchsorted(cells, stop)):
             continue
+        yield start, _read_rows(matrix, start, stop)
+
+
+def _read_rows(matrix: Any, start: int, stop: int) -> Any:
+    if hasattr(matrix, "compute"):
+        return matrix[start:stop].compute()
+    with refuse_damaged(f"Expression of cells {start:,} to {stop:,}", WRITE_AGAIN, error=ExpressionError):
         block = matrix[start:stop]
-        yield start, block.compute() if hasattr(block, "compute") else block
+    if sparse.issparse(block):
+        _check_indices(block)
+    return block
 
 
+@typed_arguments
 def iter_cells(
     matrix: Any,
     *,
@@ -139,7 +157,29 @@ def iter_cells(
     Yields
     ------
     The block's rows as a slice, and a new dense array ``(B, T)``. The matrix itself is never changed.
+
+    Raises
+    ------
+    ExpressionError
+        If ``matrix`` is none.
+    ArgumentError
+        If ``batch_size`` is below 1, ``columns`` or ``cells`` are no positions, or ``dtype`` is no numeric type.
     """
+    _check_matrix(matrix)
+    try:
+        numeric = np.dtype(dtype).kind in "biuf"
+    except TypeError:
+        numeric = False
+    if not numeric:
+        msg = f"dtype is a numeric type, such as np.float32, not {dtype!r}."
+        raise ArgumentError(msg)
+    if batch_size < 1:
+        msg = f"batch_size is a whole number of at least 1, not {batch_size!r}."
+        raise ArgumentError(msg)
+    for name, positions in (("columns", columns), ("cells", cells)):
+        if positions is not None and (positions.ndim != 1 or (len(positions) and positions.dtype.kind not in "iu")):
+            msg = f"{name} are positions, an array of whole numbers; got {positions.dtype}, shape {positions.shape}."
+            raise ArgumentError(msg)
     for start, span in _read_spans(by_rows(matrix), batch_size, slice(None), cells):
         for first in range(0, span.shape[0], batch_size):
             block = span[first : first + batch_size]
@@ -175,6 +215,7 @@ class ExpressionSummary:
         return self.totals == 0
 
 
+@typed_arguments
 def summarize_expression(
     matrix: Any,
     obs_names: Sequence[str] | None = None,
@@ -199,9 +240,12 @@ def summarize_expression(
 
     Raises
     ------
+    ArgumentError
+        If ``rows`` is no slice.
     ExpressionError
         At the first cell and gene whose value is negative, NaN or infinite, naming both; or if values are no numbers.
     """
+    _check_matrix(matrix)
     dtype = getattr(matrix, "dtype", np.dtype(float))
     if np.dtype(dtype).kind not in "biuf":
         msg = f"Expression has dtype {dtype}; it has to be numeric."
@@ -220,6 +264,29 @@ def summarize_expression(
         if constant is None:
             constant = {} if is_counts else constant_totals(block)
     return ExpressionSummary(totals, is_counts, maximum, constant or {})
+
+
+def _check_indices(matrix: Any) -> None:
+    """Raise :class:`ExpressionError` where a sparse matrix points outside of itself, at which scipy crashes Python."""
+    if matrix.format not in ("csr", "csc"):
+        return
+    n_major, n_minor = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]
+    indptr, indices = matrix.indptr, matrix.indices
+    sound = len(indptr) == n_major + 1 and indptr[0] == 0 and bool((np.diff(indptr) >= 0).all())
+    sound = sound and indptr[-1] <= min(len(indices), len(matrix.data))
+    if not sound or (len(indices) and (indices.min() < 0 or indices.max() >= n_minor)):
+        msg = f"The sparse expression matrix is damaged: its indices point outside of {matrix.shape}. {WRITE_AGAIN}"
+        raise ExpressionError(msg)
+
+
+def _check_matrix(matrix: Any) -> None:
+    """Raise :class:`ExpressionError` unless ``matrix`` has two axes and is no table."""
+    if hasattr(matrix, "iloc") or len(getattr(matrix, "shape", ())) != 2:
+        msg = (
+            f"The expression matrix is an array or a sparse matrix, cells × genes, not a {type(matrix).__name__}. Of a "
+            "DataFrame, hand over `.to_numpy()`."
+        )
+        raise ExpressionError(msg)
 
 
 def _raise_first_bad_value(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from .argument_types import typed_arguments
 from .errors import ArgumentError
 from .split import EdgeSplit, LabeledPairs
 
@@ -30,8 +31,11 @@ __all__ = [
 ]
 
 NAN = float("nan")
+SCORES = "y_score (or y_baseline, or probability)"
+"""What errors call the scores, whose name differs between the functions that check them in one place."""
 
 
+@typed_arguments
 def check_ranking(y_true: Any, y_score: Any, regulators: Any = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels, scores and regulators of P pairs as arrays that can be ranked.
 
@@ -53,10 +57,13 @@ def check_ranking(y_true: Any, y_score: Any, regulators: Any = None) -> tuple[np
     ArgumentError
         If lengths differ, a label is neither 0 nor 1, or a score is NaN or infinite.
     """
-    labels, scores = np.asarray(y_true), np.asarray(y_score, dtype=np.float64)
-    groups = np.zeros(len(labels), dtype=np.int64) if regulators is None else np.asarray(regulators)
+    labels, scores = np.asarray(y_true), _numbers(SCORES, y_score)
+    groups = np.zeros(labels.shape, dtype=np.int64) if regulators is None else np.asarray(regulators)
     if labels.ndim != 1 or scores.shape != labels.shape or groups.shape != labels.shape:
-        msg = f"A label, a score and a regulator a pair: got shapes {labels.shape}, {scores.shape} and {groups.shape}."
+        msg = (
+            f"y_true, {SCORES} and regulators hold one value a pair: got shapes {labels.shape}, {scores.shape} "
+            f"and {groups.shape}."
+        )
         raise ArgumentError(msg)
     if not np.isin(labels, (0, 1)).all():
         msg = f"Labels are 0 or 1 (or bool); got {np.unique(labels)[:5].tolist()}."
@@ -71,6 +78,7 @@ def check_ranking(y_true: Any, y_score: Any, regulators: Any = None) -> tuple[np
     return labels.astype(bool), scores, np.unique(groups, return_inverse=True)[1]
 
 
+@typed_arguments
 def precision_at_k(y_true: Any, y_score: Any, k: int | None = None) -> float:
     """Share of true edges among the k pairs of highest score.
 
@@ -105,6 +113,7 @@ def precision_at_k(y_true: Any, y_score: Any, k: int | None = None) -> float:
     return float((labels[above].sum() + share_taken * labels[tied].sum()) / k)
 
 
+@typed_arguments
 def expected_calibration_error(y_true: Any, probability: Any, *, n_bins: int = 10) -> float:
     """Mean distance between predicted probability and observed frequency (Naeini et al. 2015).
 
@@ -118,6 +127,11 @@ def expected_calibration_error(y_true: Any, probability: Any, *, n_bins: int = 1
     Returns
     -------
     ``Σ_b n_b/P · |mean label − mean probability|`` over the bins; NaN without pairs.
+
+    Raises
+    ------
+    ArgumentError
+        See :func:`check_ranking`; also if a probability is not between 0 and 1, or ``n_bins`` below 1.
     """
     labels, probability, _ = check_ranking(y_true, probability)
     _check_probability(probability)
@@ -132,6 +146,7 @@ def expected_calibration_error(y_true: Any, probability: Any, *, n_bins: int = 1
     return float(np.abs(gaps).sum() / len(labels))
 
 
+@typed_arguments
 def per_regulator_metrics(y_true: Any, y_score: Any, regulators: Any) -> pd.DataFrame:
     """AUROC and AUPRC of every regulator's own pairs.
 
@@ -145,9 +160,17 @@ def per_regulator_metrics(y_true: Any, y_score: Any, regulators: Any) -> pd.Data
     One row for each regulator with at least one positive and one negative pair, indexed by ``regulator`` in ascending
     order, with ``n_pairs``, ``n_edges`` (int), ``auroc``, ``auprc`` and ``auprc_ratio`` (AUPRC ÷ the regulator's own
     prevalence).
+
+    Raises
+    ------
+    ArgumentError
+        See :func:`check_ranking`.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
+    if regulators is None:
+        msg = "regulators tells whose each pair is; without it there is nothing to divide by: see `edge_metrics`."
+        raise ArgumentError(msg)
     labels, scores, codes = check_ranking(y_true, y_score, regulators)
     order = np.argsort(codes, kind="stable")
     starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
@@ -164,6 +187,7 @@ def per_regulator_metrics(y_true: Any, y_score: Any, regulators: Any) -> pd.Data
     return pd.DataFrame(rows, columns=list(dtypes), index=index).astype(dtypes)
 
 
+@typed_arguments
 def edge_metrics(
     y_true: Any,
     y_score: Any,
@@ -242,6 +266,7 @@ def edge_metrics(
     return metrics | {"prevalence": prevalence, "n_pairs": float(len(labels)), "n_edges": float(labels.sum())}
 
 
+@typed_arguments
 def evaluate(
     scores: GRNScores,
     split: EdgeSplit | LabeledPairs,
@@ -313,6 +338,15 @@ def evaluate(
         for metric, row in compared[["baseline", "difference", "low", "high"]].iterrows():
             metrics |= {f"{metric}_{column}": float(value) for column, value in row.items()}
     return pd.Series(metrics, dtype=np.float64)
+
+
+def _numbers(name: str, values: Any) -> np.ndarray:
+    """``values`` as ``float64``."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"{name} is an array of numbers: {error}."
+        raise ArgumentError(msg) from error
 
 
 def _check_probability(probability: np.ndarray) -> None:

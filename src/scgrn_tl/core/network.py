@@ -13,7 +13,7 @@ import pandas as pd
 
 from .errors import PriorError
 from .genes import case_remedy, check_unique_genes, mismatch_hint, same_but_case
-from .prior_columns import edge_columns, weights_and_signs
+from .prior_columns import as_text, edge_columns, weights_and_signs
 from .prior_files import read_prior_file
 from .prior_forms import edge_table
 from .prior_merge import PriorSources, merge_edges, named_priors
@@ -247,8 +247,8 @@ class PriorNetwork:
         source_column, target_column = edge_columns(frame)
         index = pd.Index(genes)
         named = frame[[source_column, target_column]].notna().all(axis=1).to_numpy()
-        source = np.where(named, index.get_indexer(frame[source_column].astype(str)), -1)
-        target = np.where(named, index.get_indexer(frame[target_column].astype(str)), -1)
+        source = np.where(named, index.get_indexer(as_text(frame[source_column])), -1)
+        target = np.where(named, index.get_indexer(as_text(frame[target_column])), -1)
         weight, sign = weights_and_signs(frame)
         known = (source >= 0) & (target >= 0)
         loops = known & (source == target)
@@ -261,7 +261,7 @@ class PriorNetwork:
             "self_loops": int(loops.sum()),
         }
         unknown = [frame[column][named & (at < 0)] for column, at in ((source_column, source), (target_column, target))]
-        if usable.any() and (cased := same_but_case(pd.concat(unknown).astype(str).unique(), genes)):
+        if usable.any() and (cased := same_but_case(pd.unique(as_text(pd.concat(unknown))), genes)):
             one, other = next(iter(cased.items()))
             warn_user(
                 f"{len(cased)} names of the prior are not among the genes but for their case, such as {one!r} "
@@ -287,7 +287,7 @@ class PriorNetwork:
             report,
         )
         if not network.n_edges and len(frame):
-            why = network._why_none(frame[source_column].astype(str).tolist())
+            why = network._why_none(as_text(frame[source_column]).tolist())
             if name is None:
                 network._check_enough(why)
             else:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from scgrn_tl._settings import settings
 
+from .argument_types import typed_arguments
 from .errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def check_n_jobs(n_jobs: int | None) -> None:
         raise ArgumentError(msg)
 
 
+@typed_arguments
 def parallel_map(
     function: Callable[..., Result],
     parts: Sequence[Part],
@@ -50,6 +52,11 @@ def parallel_map(
     Yields
     ------
     The results, in the order of ``parts``, as they come; all at the end from a joblib backend that cannot do so.
+
+    Raises
+    ------
+    ArgumentError
+        If ``function`` is none, or ``n_jobs`` is 0.
     """
     from joblib import Parallel, delayed, effective_n_jobs
     from tqdm.auto import tqdm

@@ -13,7 +13,7 @@ from .errors import PriorError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["edge_columns", "has_edge_columns", "is_sign_word", "regulator_and_sign", "weights_and_signs"]
+__all__ = ["as_text", "edge_columns", "has_edge_columns", "is_sign_word", "regulator_and_sign", "weights_and_signs"]
 
 # In each tuple the first match wins; compared in lower case.
 _SOURCE_NAMES = ("source", "tf", "gene1", "regulator", "regulatorygene")
@@ -34,6 +34,11 @@ _CONFIDENCES = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}
 # "GATA1(+)", "GATA1_(-)-motif", "GATA1_extended (12g)", "GATA1_TARGET_GENES"
 _SIGNED_NAME = re.compile(r"^(.+?)[ _]*\(([+-])\).*$")
 _SET_NAME_END = re.compile(r"(?:_extended)?(?: \(\d+g\))?$|(?i:_target_genes)$")
+
+
+def as_text(column: pd.Series) -> np.ndarray:
+    """Every value as text, whatever it is: ``astype(str)`` reads bytes as UTF-8, which they need not be."""
+    return np.array([str(value) for value in column], dtype=object)
 
 
 def edge_columns(frame: pd.DataFrame) -> tuple[Any, Any]:
@@ -120,7 +125,7 @@ def _signs(column: pd.Series, *, strict: bool = False) -> np.ndarray:
     numbers = pd.to_numeric(column, errors="coerce").astype(float)
     if strict and not numbers.dropna().isin([-1, 0, 1]).all():
         return np.zeros(len(column), dtype=np.int8)
-    words = column.astype(str).str.strip().str.lower().map(_SIGN_WORDS).astype(float)
+    words = pd.Series(as_text(column), column.index).str.strip().str.lower().map(_SIGN_WORDS).astype(float)
     return np.sign(numbers.fillna(words).fillna(0)).to_numpy(dtype=np.int8)
 
 
@@ -132,7 +137,13 @@ def _weights_without_column(frame: pd.DataFrame, columns: Mapping[str, Any]) -> 
         usable = (np.isfinite(size) & (size > 0)).to_numpy()
         weight[usable] = size.to_numpy()[usable]
     if "confidence" in columns:
-        levels = frame[columns["confidence"]].astype(str).str.strip().str.lower().map(_CONFIDENCES).astype(float)
+        levels = (
+            pd.Series(as_text(frame[columns["confidence"]]), frame.index)
+            .str.strip()
+            .str.lower()
+            .map(_CONFIDENCES)
+            .astype(float)
+        )
         if levels.notna().all():
             weight = (weight / levels.to_numpy()).astype(np.float32)
     return weight

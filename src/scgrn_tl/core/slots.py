@@ -87,7 +87,7 @@ def run_record(params: Mapping[str, Any], **results: Any) -> dict[str, Any]:
     """
     from scgrn_tl import __version__
 
-    return _writable({"params": dict(params), "version": __version__, **results})  # type: ignore[no-any-return]
+    return _writable({"params": dict(params), "version": __version__, **results})
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from .argument_types import typed_arguments
 from .errors import ArgumentError
 from .user_warning import warn_user
 
@@ -39,11 +40,17 @@ N_TOKENS = 7
 Normalize = Literal["auto"] | bool
 
 
+@typed_arguments
 def needs_normalization(normalize: Normalize, summary: ExpressionSummary) -> bool:
     """Whether values are counts to be normalised.
 
     ``normalize="auto"`` looks at the ``summary`` of the data: whole numbers are counts; anything else is taken as it
     is, and the log says so. ``True`` and ``False`` are taken as they are.
+
+    Raises
+    ------
+    ArgumentError
+        If ``normalize`` is neither ``"auto"`` nor a bool.
     """
     if normalize not in (True, False, "auto"):
         msg = f"normalize is one of {get_args(get_args(Normalize)[0])[0]!r}, True or False; not {normalize!r}."
@@ -66,12 +73,18 @@ def needs_normalization(normalize: Normalize, summary: ExpressionSummary) -> boo
     return False
 
 
+@typed_arguments
 def log_base_factor(adata: AnnData) -> float:
     """What turns log values of ``adata``, in ``X`` or a layer, into logarithms to base 2 by multiplication.
 
     :func:`scanpy.pp.log1p` notes in ``uns["log1p"]`` that it made logarithms, and to which base (natural ones unless
     told otherwise); they may have gone from ``X`` to a layer since, before :func:`scanpy.pp.scale`. Without such a note
     values are taken to be to base 2, as BEELINE's and scBERT's data are.
+
+    Raises
+    ------
+    ArgumentError
+        If ``adata`` is no AnnData.
     """
     note = adata.uns.get("log1p")
     if not isinstance(note, Mapping):
@@ -90,6 +103,7 @@ def log_normalize(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
     return np.log2(normalized)
 
 
+@typed_arguments
 def tokenize(block: np.ndarray, totals: np.ndarray | None = None) -> np.ndarray:
     """Bin expression as scBERT does: ``clip(floor(x), 0, 5)``, with ``x = log2(1 + 10⁴·count/total)`` for counts.
 
@@ -104,6 +118,11 @@ def tokenize(block: np.ndarray, totals: np.ndarray | None = None) -> np.ndarray:
     Returns
     -------
     ``int64 (B, T)``, tokens 0…5.
+
+    Raises
+    ------
+    ArgumentError
+        If ``block`` or ``totals`` is no numpy array, or they are not of the same cells.
     """
     values = np.asarray(block, dtype=np.float64)
     if totals is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.errors import ArgumentError, DownloadError
 from scgrn_tl.core.split import EdgeSplit, LabeledPairs
 
@@ -44,6 +45,7 @@ _STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
 """What a cell's name says of its stage, and the order of the stages."""
 
 
+@typed_arguments
 def beeline(cell_type: str, n_genes: int = 500, network: BeelineNetwork = "specific") -> AnnData:
     """One experiment of the BEELINE benchmark (Pratapa et al. 2020) with its ground-truth network.
 
@@ -118,6 +120,7 @@ def beeline(cell_type: str, n_genes: int = 500, network: BeelineNetwork = "speci
     return adata
 
 
+@typed_arguments
 def beeline_split(
     cell_type: str, n_genes: int = 500, sample: int = 1, *, network: BeelineNetwork = "specific"
 ) -> EdgeSplit:

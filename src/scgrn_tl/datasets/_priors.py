@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.errors import ArgumentError, DownloadError, MissingDependencyError
 
 from ._files import announce, fetch, find_local
@@ -22,6 +23,7 @@ _ORGANISMS = ("human", "mouse", "rat")
 _LEVELS = ("A", "B", "C", "D")
 
 
+@typed_arguments
 def tf_names(organism: Literal["human", "mouse"] = "human") -> list[str]:
     """Symbols of the transcription factors of an organism.
 
@@ -45,6 +47,7 @@ def tf_names(organism: Literal["human", "mouse"] = "human") -> list[str]:
     return list(dict.fromkeys(name for line in lines if (name := line.strip())))
 
 
+@typed_arguments
 def collectri(organism: str = "human") -> pd.DataFrame:
     """CollecTRI (Müller-Dott et al. 2023): signed TF→target edges out of twelve resources.
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from scgrn_tl._settings import settings
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.errors import DownloadError, WeightsUnavailableError
 from scgrn_tl.core.genes import GeneVocabulary
 
@@ -40,6 +41,7 @@ def scbert_vocabulary() -> GeneVocabulary:
     return vocabulary
 
 
+@typed_arguments
 def scbert_weights(path: str | os.PathLike[str] | None = None) -> Path:
     """The path of scBERT weights, downloaded once if need be (88 MB).
 
@@ -57,6 +59,8 @@ def scbert_weights(path: str | os.PathLike[str] | None = None) -> Path:
 
     Raises
     ------
+    ArgumentError
+        If ``path`` is no path.
     WeightsUnavailableError
         If a named path is not there, or the published checkpoint cannot be had.
     """

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import expit
 
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.errors import ArgumentError
 from scgrn_tl.core.random import RNGLike, spawn_seeds
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["simulated"]
 
 
+@typed_arguments
 def simulated(
     n_cells: int = 400,
     n_genes: int = 120,

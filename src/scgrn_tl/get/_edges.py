@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scgrn_tl.core import ArgumentError, open_anndata
+from scgrn_tl.core.argument_types import typed_arguments
 
 from ._slots import StoredNetwork, Threshold, read_network
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["grn_df"]
 
 
+@typed_arguments
 def grn_df(
     adata: AnnData | MuData,
     *,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scgrn_tl.core import MissingKeyError, open_anndata
+from scgrn_tl.core.argument_types import typed_arguments
 
 from ._slots import read_record
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["grn_metrics"]
 
 
+@typed_arguments
 def grn_metrics(adata: AnnData | MuData, *, key: str = "grn", modality: str = "rna") -> pd.DataFrame:
     """Metrics of the fitted network on its held-out pairs, beside those of its hub floor.
 
@@ -36,6 +38,8 @@ def grn_metrics(adata: AnnData | MuData, *, key: str = "grn", modality: str = "r
 
     Raises
     ------
+    ArgumentError
+        If an argument is of another kind than the signature says.
     MissingKeyError
         If no metrics are stored under ``key``.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -74,7 +75,7 @@ class StoredNetwork:
             return 0.5 if self.holds_probabilities else None
         if min_probability is None:
             return None
-        if isinstance(min_probability, str) or not 0 <= min_probability <= 1:
+        if not isinstance(min_probability, Real) or not 0 <= min_probability <= 1:
             msg = f"min_probability={min_probability!r} is not between 0 and 1."
             raise ArgumentError(msg)
         if not self.holds_probabilities:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from scgrn_tl.core import open_anndata
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.get import grn_df
 from scgrn_tl.get._slots import read_network
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["to_celloracle", "to_decoupler", "to_networkx", "to_pyscenic", "to_regulons"]
 
 
+@typed_arguments
 def to_networkx(
     adata: AnnData | MuData,
     *,
@@ -76,6 +78,7 @@ def to_networkx(
     return graph
 
 
+@typed_arguments
 def to_decoupler(
     adata: AnnData | MuData,
     *,

@@ -60,7 +60,7 @@ def read_rankings(
     if isinstance(motif_to_tf, (str, Path)):
         # its header starts as comments do elsewhere
         motif_to_tf = pd.read_csv(_existing(motif_to_tf, "motif_to_tf"), sep="\t", dtype=str)
-    edges = ranking_edges(rankings, top_n=top_n, motif_to_tf=motif_to_tf)  # type: ignore[arg-type]
+    edges = ranking_edges(rankings, top_n=top_n, motif_to_tf=motif_to_tf)
     if name:
         edges.attrs["name"] = name
     return edges

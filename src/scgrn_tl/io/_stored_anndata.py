@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scgrn_tl.core import ArgumentError, ExpressionError, MissingKeyError
+from scgrn_tl.core.damaged import refuse_damaged
+from scgrn_tl.core.matrix import WRITE_AGAIN
 from scgrn_tl.core.names import did_you_mean
 
 if TYPE_CHECKING:
@@ -45,29 +47,35 @@ def open_stored(
     ExpressionError, MissingKeyError
         If there is no expression in it, or no such layer or column.
     """
+    path = Path(path)
+    with _group(path, "r") as group:
+        with refuse_damaged(path, WRITE_AGAIN):
+            adata = _opened(path, group, layer, obs or {}, uns)
+        yield adata
+
+
+def _opened(path: Path, group: Any, layer: str | None, obs: Mapping[str, str], uns: tuple[str, ...]) -> AnnData:
     from anndata import AnnData
     from anndata.io import read_elem
 
-    path = Path(path)
-    with _group(path, "r") as group:
-        for frame in ("obs", "var"):
-            if "_index" not in getattr(group.get(frame), "attrs", {}):
-                msg = (
-                    f"{str(path)!r} holds no AnnData that can be read in place. Write it anew with a current anndata: "
-                    "`anndata.read_h5ad(path).write_h5ad(path)`."
-                )
-                raise ArgumentError(msg)
-        wanted = _checked_columns(group["obs"], obs or {})
-        matrix = _matrix(group, layer)
-        index = read_elem(group["obs"][group["obs"].attrs["_index"]])
-        columns = {name: read_elem(group["obs"][name]) for name in wanted}
-        yield AnnData(
-            **{"X": matrix} if layer is None else {"layers": {layer: matrix}},
-            obs=_frame(columns, index),
-            var=read_elem(group["var"]),
-            varm=dict(read_elem(group["varm"])) if "varm" in group else {},
-            uns={name: read_elem(group["uns"][name]) for name in uns if name in group.get("uns", {})},
-        )
+    for frame in ("obs", "var"):
+        if "_index" not in getattr(group.get(frame), "attrs", {}):
+            msg = (
+                f"{str(path)!r} holds no AnnData that can be read in place. Write it anew with a current anndata: "
+                "`anndata.read_h5ad(path).write_h5ad(path)`."
+            )
+            raise ArgumentError(msg)
+    wanted = _checked_columns(group["obs"], obs)
+    matrix = _matrix(group, layer)
+    index = read_elem(group["obs"][group["obs"].attrs["_index"]])
+    columns = {name: read_elem(group["obs"][name]) for name in wanted}
+    return AnnData(
+        **{"X": matrix} if layer is None else {"layers": {layer: matrix}},
+        obs=_frame(columns, index),
+        var=read_elem(group["var"]),
+        varm=dict(read_elem(group["varm"])) if "varm" in group else {},
+        uns={name: read_elem(group["uns"][name]) for name in uns if name in group.get("uns", {})},
+    )
 
 
 def copy_with_results(path: str | Path, copy: Path, adata: AnnData, results: Mapping[str, set[str]]) -> None:
@@ -89,7 +97,7 @@ def copy_with_results(path: str | Path, copy: Path, adata: AnnData, results: Map
         shutil.copytree(path, copy)
     else:
         shutil.copyfile(path, copy)
-    with _group(copy, "r+") as group:
+    with refuse_damaged(path, WRITE_AGAIN), _group(copy, "r+") as group:
         for slot, keys in results.items():
             if slot not in group:
                 write_elem(group, slot, {})
@@ -112,7 +120,9 @@ def _group(path: Path, mode: Any) -> Iterator[Any]:
     if path.is_dir():
         import zarr
 
-        yield zarr.open_group(str(path), mode=mode, use_consolidated=False)
+        with refuse_damaged(path, WRITE_AGAIN):
+            group = zarr.open_group(str(path), mode=mode, use_consolidated=False)
+        yield group
         return
     import h5py
 

@@ -6,12 +6,12 @@ import importlib
 import inspect
 import pkgutil
 from dataclasses import dataclass, replace
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
 
+from scgrn_tl.core.argument_types import argument_types, check_type, typed_arguments
 from scgrn_tl.core.errors import ArgumentError, MissingKeyError, SplitError
 from scgrn_tl.core.names import did_you_mean
 from scgrn_tl.core.random import spawn_seeds
@@ -113,9 +113,9 @@ class Method:
             takes = f"takes {', '.join(accepted)}" if accepted else "takes no parameters"
             msg = f"Method {self.name!r} has no parameter {given}; it {takes}.{did_you_mean(unknown[0], accepted)}"
             raise ArgumentError(msg)
-        annotations = inspect.get_annotations(self.func)
+        kinds = argument_types(self.func)
         for name, value in params.items():
-            _check_kind(name, value, annotations.get(name))
+            check_type(name, value, kinds.get(name, Any))
         if self.check is not None:
             self.check(**params)
 
@@ -229,6 +229,7 @@ class Method:
         return f"Method({self.name}: {', '.join(traits)}; {self.reference})"
 
 
+@typed_arguments
 def method(
     *,
     name: str,
@@ -308,6 +309,7 @@ def method(
     return register
 
 
+@typed_arguments
 def get(name: str) -> Method:
     """The method called ``name``.
 
@@ -323,8 +325,15 @@ def get(name: str) -> Method:
     return _REGISTRY[name]
 
 
+@typed_arguments
 def names(*, role: Role | None = None, supervised: bool | None = None) -> list[str]:
-    """Names of all methods, sorted; only those of a ``role``, only ``supervised`` ones or only others, if asked for."""
+    """Names of all methods, sorted; only those of a ``role``, only ``supervised`` ones or only others, if asked for.
+
+    Raises
+    ------
+    ArgumentError
+        If ``role`` is none of the three.
+    """
     return sorted(
         name
         for name, entry in _REGISTRY.items()
@@ -376,20 +385,6 @@ def discover(package: str, paths: Iterable[str]) -> None:
 
 def _origin(func: Callable[..., Any]) -> str:
     return f"{func.__module__}.{func.__qualname__}"
-
-
-def _check_kind(name: str, value: Any, annotation: Any) -> None:
-    """Raise where a parameter that is annotated as ``int``, ``float`` or ``bool`` alone is given something else."""
-    is_bool = isinstance(value, (bool, np.bool_))
-    kinds = {
-        "int": ("a whole number", isinstance(value, Integral) and not is_bool),
-        "float": ("a number", isinstance(value, Real) and not is_bool),
-        "bool": ("True or False", is_bool),
-    }
-    kind, sound = kinds.get(getattr(annotation, "__name__", annotation), ("", True))
-    if not sound:
-        msg = f"{name} is {kind}, not {value!r}."
-        raise ArgumentError(msg)
 
 
 def _check_signature(name: str, func: Callable[..., Any]) -> None:

@@ -90,5 +90,5 @@ def _importance(x: np.ndarray, y: np.ndarray, settings: Mapping[str, Any]) -> np
     normalize = growing.pop("normalize")
     model = engine(n_jobs=1, **growing).fit(x, y if normalize else y / y.std())
     if normalize:
-        return model.feature_importances_  # type: ignore[no-any-return]
-    return np.mean([tree.tree_.compute_feature_importances(normalize=False) for tree in model.estimators_], axis=0)  # type: ignore[no-any-return]
+        return model.feature_importances_
+    return np.mean([tree.tree_.compute_feature_importances(normalize=False) for tree in model.estimators_], axis=0)

@@ -283,20 +283,22 @@ class _PairFeatures:
         return scores.reshape(len(regulators), n_genes)
 
 
-def _fitted_forest(seed: int, x: NDArray, labels: NDArray[np.bool_], n_trees: int) -> RandomForestClassifier:
+def _fitted_forest(
+    seed: int, x: NDArray[np.float32], labels: NDArray[np.bool_], n_trees: int
+) -> RandomForestClassifier:
     from sklearn.ensemble import RandomForestClassifier
 
     return RandomForestClassifier(n_trees, random_state=seed, n_jobs=1).fit(x, labels)
 
 
-def _probability(forest: RandomForestClassifier, x: NDArray) -> NDArray[np.float64]:
+def _probability(forest: RandomForestClassifier, x: NDArray[np.float32]) -> NDArray[np.float64]:
     """P(1), which is 0 or 1 for all where the forest has seen one class only."""
     if len(forest.classes_) == 1:
         return np.full(len(x), float(forest.classes_[0]))
     return forest.predict_proba(x)[:, 1]
 
 
-def _in_sample(seed: int, x: NDArray, labels: NDArray[np.bool_], n_trees: int) -> NDArray[np.float64]:
+def _in_sample(seed: int, x: NDArray[np.float32], labels: NDArray[np.bool_], n_trees: int) -> NDArray[np.float64]:
     """P(1) of the training pairs themselves, by a forest that has seen them."""
     return _probability(_fitted_forest(seed, x, labels, n_trees), x)
 

@@ -98,4 +98,4 @@ def _importance(x: np.ndarray, y: np.ndarray, settings: Mapping[str, Any]) -> np
         return tree + 1 >= window and bool(np.mean(model.oob_improvement_[tree + 1 - window : tree + 1]) < 0)
 
     model = GradientBoostingRegressor(**boosting).fit(x, y, monitor=gains_no_more)
-    return model.feature_importances_ * len(model.estimators_)  # type: ignore[no-any-return]
+    return model.feature_importances_ * len(model.estimators_)

@@ -107,7 +107,7 @@ def hub_scores(train: LabeledPairs, regulators: np.ndarray, n_genes: int, *, for
         If ``form="logit"`` and the training pairs are all of one class, for which a logit is infinite.
     """
     of_regulator, of_gene = gene_rates(train, n_genes, form=form)
-    return np.add.outer(of_regulator[regulators], of_gene).astype(np.float32)  # type: ignore[no-any-return]
+    return np.add.outer(of_regulator[regulators], of_gene).astype(np.float32)
 
 
 def gene_rates(train: LabeledPairs, n_genes: int, *, form: HubForm) -> tuple[np.ndarray, np.ndarray]:

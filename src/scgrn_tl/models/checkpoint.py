@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.errors import ArgumentError, WeightsError, WeightsUnavailableError
 from scgrn_tl.core.genes import GeneVocabulary
 
@@ -264,6 +265,8 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], GeneVoc
         raise WeightsError(msg)
     weights = folder / WEIGHTS_FILE
     if (found := file_sha256(weights)) != content["weights_sha256"]:
+        _finish_saving(weights, content["weights_sha256"])
+    if (found := file_sha256(weights)) != content["weights_sha256"]:
         msg = f"{weights} has SHA-256 {found}, but {description} expects {content['weights_sha256']}: one was changed."
         raise WeightsError(msg)
     try:
@@ -274,6 +277,7 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], GeneVoc
     return content["config"], vocabulary, state
 
 
+@typed_arguments
 def load_scbert(
     path: str | os.PathLike[str], vocabulary: GeneVocabulary | None = None
 ) -> tuple[ScBERT, GeneVocabulary]:
@@ -340,6 +344,14 @@ def _check_exists(path: Path) -> None:
 
 def _first(names: list[str], n: int = 3) -> str:
     return ", ".join(map(repr, names[:n])) + (", …" if len(names) > n else "")
+
+
+def _finish_saving(weights: Path, sha256: str) -> None:
+    """Put weights in their place that a process had written beside it, and was killed before it moved them."""
+    for written in weights.parent.glob(f".{weights.name}.*"):
+        if file_sha256(written) == sha256:
+            written.replace(weights)
+            return
 
 
 @contextmanager

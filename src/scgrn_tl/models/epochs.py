@@ -165,7 +165,7 @@ def check_training(
     """Raise :class:`ArgumentError` where settings of a training make no sense; those not given are sound."""
     rules = [
         (f"epochs > 0, not {epochs!r}", epochs > 0),
-        (f"lr > 0, not {lr!r}", lr > 0),
+        (f"0 < lr < inf, not {lr!r}", 0 < lr < float("inf")),
         (f"patience > 0, not {patience!r}", patience > 0),
         (f"batch_size > 0, not {batch_size!r}", batch_size > 0),
         (f"0 <= dropout < 1, not {dropout!r}", 0 <= dropout < 1),

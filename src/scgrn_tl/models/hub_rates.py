@@ -18,6 +18,9 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.linalg.blas import dsyrk, dtrmm
 from scipy.special import expit, logit
 
+from scgrn_tl.core.argument_types import typed_arguments
+from scgrn_tl.core.errors import ArgumentError
+
 __all__ = ["HubRates", "fit_hub_rates"]
 
 
@@ -57,6 +60,7 @@ class HubRates:
         return (self.base + self.regulator[:, None] + self.target[None, :]).astype(np.float32)
 
 
+@typed_arguments
 def fit_hub_rates(
     labels: np.ndarray, mask: np.ndarray, *, n_iterations: int = 30, newton_steps: int = 1, tolerance: float = 1e-3
 ) -> HubRates:
@@ -74,8 +78,23 @@ def fit_hub_rates(
         Newton steps in each.
     tolerance
         Stop when neither variance moves by more than this share.
+
+    Raises
+    ------
+    ArgumentError
+        If ``labels`` and ``mask`` are not matrices of one shape, no pair is labelled, or there are to be no iterations
+        or no steps in them.
     """
     seen = np.asarray(mask, dtype=bool)
+    if seen.ndim != 2 or labels.shape != seen.shape or not seen.any():
+        msg = (
+            "labels and mask are matrices of one shape, regulators × genes, and mask marks a pair at least; got shapes "
+            f"{labels.shape} and {seen.shape}, and {int(seen.sum()):,} pairs."
+        )
+        raise ArgumentError(msg)
+    if n_iterations < 1 or newton_steps < 1:
+        msg = f"n_iterations and newton_steps are at least 1, not {n_iterations} and {newton_steps}."
+        raise ArgumentError(msg)
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     if len(rows) < seen.shape[0] or len(columns) < seen.shape[1]:
         # Genes without a labelled pair say nothing of the variances: they get the average, 0.

@@ -210,14 +210,14 @@ class JointEncoder(nn.Module):
     def of_drawn_cells(self, n_cells: int) -> Tensor:
         """:meth:`forward` of a new random draw of the sampled cells."""
         drawn = torch.randperm(len(self.cells), generator=self._draws)[:n_cells].sort().values
-        return self(drawn.to(self.cells.columns.device))  # type: ignore[no-any-return]
+        return self(drawn.to(self.cells.columns.device))
 
     def of_fixed_cells(self, n_cells: int | None = None) -> Tensor:
         """:meth:`forward` of some of the sampled cells, always the same ones, or of all."""
         n_sampled = len(self.cells)
         n_cells = n_sampled if n_cells is None else min(n_cells, n_sampled)
         cells = torch.arange(n_cells, device=self.cells.columns.device) * n_sampled // n_cells
-        return self(cells)  # type: ignore[no-any-return]
+        return self(cells)
 
     def trained_encoder(self) -> ScBERT:
         """The whole encoder with the blocks and the norm as they are now; a copy."""

@@ -6,6 +6,7 @@ standardised, where embeddings came from, calibration and metrics, and versions.
 
 from __future__ import annotations
 
+import glob
 import json
 import shutil
 import tempfile
@@ -46,6 +47,7 @@ def write_model_folder(folder: str | Path, tensors: dict[str, Tensor], record: d
     folder = Path(folder)
     record = {"format": FORMAT, "format_version": FORMAT_VERSION, "scgrn_tl_version": __version__, **record}
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _put_back(folder)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         save_tensors(tensors, beside / "model.safetensors")
@@ -76,6 +78,15 @@ def _let_others_read(folder: Path) -> None:
     folder.chmod(mode | (mode & 0o444) >> 2)  # who may read a folder's files has to be let in
 
 
+def _put_back(folder: Path) -> None:
+    """Move the model to its place that a process had moved aside when it was killed, before the new one was there."""
+    if not folder.exists():
+        for old in folder.parent.glob(f".{glob.escape(folder.name)}-old-*/{glob.escape(folder.name)}"):
+            old.rename(folder)
+            old.parent.rmdir()
+            return
+
+
 def read_model_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Record and tensors that :func:`write_model_folder` wrote.
 
@@ -88,6 +99,7 @@ def read_model_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Ten
     from safetensors.torch import load_file
 
     folder = Path(folder)
+    _put_back(folder)
     try:
         record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "model.safetensors")

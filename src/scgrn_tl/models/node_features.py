@@ -9,6 +9,9 @@ from scipy import sparse
 from scipy.linalg import eigh
 from scipy.linalg.blas import dsyrk
 
+from scgrn_tl.core.argument_types import typed_arguments
+from scgrn_tl.core.errors import ArgumentError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -60,6 +63,7 @@ class MomentScale(NamedTuple):
         return standard
 
 
+@typed_arguments
 def gene_features(expression: Any, *, kind: GeneFeatures = "pca", n_components: int = 32, seed: int = 0) -> np.ndarray:
     """Node features of every gene.
 
@@ -79,7 +83,18 @@ def gene_features(expression: Any, *, kind: GeneFeatures = "pca", n_components: 
     Returns
     -------
     ``float32[G, F]``. A gene of constant expression has zeros in place of a profile.
+
+    Raises
+    ------
+    ArgumentError
+        If ``expression`` is no matrix, or ``n_components`` is below 1.
     """
+    if not isinstance(expression, np.ndarray) and not sparse.issparse(expression):
+        msg = f"expression is a dense or sparse matrix, genes × cells, not a {type(expression).__name__}."
+        raise ArgumentError(msg)
+    if expression.ndim != 2 or n_components < 1:
+        msg = f"expression has two axes and n_components is at least 1; got {expression.ndim} and {n_components}."
+        raise ArgumentError(msg)
     if kind == "pca":
         profile, moments = gene_profile(expression, n_components=n_components, seed=seed)
         return np.hstack([profile, MomentScale.fit(moments).apply(moments)]).astype(np.float32)

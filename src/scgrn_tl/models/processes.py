@@ -166,7 +166,7 @@ def launched_rank() -> int:
 @cache
 def _launcher_store() -> tuple[Any, int, int]:
     """The launcher's key-value store, kept open, with this process's rank and the number of processes."""
-    return next(dist.rendezvous("env://"))  # type: ignore[attr-defined, no-any-return]
+    return next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
 
 
 @contextmanager

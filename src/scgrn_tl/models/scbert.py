@@ -60,7 +60,7 @@ class GeneEmbedding(nn.Module):
 
     def forward(self, positions: Tensor) -> Tensor:
         """``(T,)`` vocabulary positions → ``(T, D)``."""
-        return self.emb(positions)  # type: ignore[no-any-return]
+        return self.emb(positions)
 
 
 class ScBERT(nn.Module):
@@ -189,11 +189,11 @@ class ScBERT(nn.Module):
                 msg = f"added has shape {tuple(added.shape)}; expected {(len(x), x.shape[2])}, a vector per cell."
                 raise ArgumentError(msg)
             x = x + added.unsqueeze(1)
-        return self.norm(self.performer(x))[:, :-1]  # type: ignore[no-any-return]
+        return self.norm(self.performer(x))[:, :-1]
 
     def logits(self, tokens: Tensor, positions: Tensor | None = None, *, added: Tensor | None = None) -> Tensor:
         """Logits ``(B, T, n_tokens)`` of every expression bin, differentiable; arguments as of :meth:`hidden`."""
-        return self.to_out(self.hidden(tokens, positions, added=added))  # type: ignore[no-any-return]
+        return self.to_out(self.hidden(tokens, positions, added=added))
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """The same as :meth:`logits`."""
@@ -325,7 +325,7 @@ class ScBERT(nn.Module):
             _check_range("positions", positions, n_genes)
         tokens = nn.functional.pad(tokens.to(self.device), (0, 1), value=END_TOKEN)
         positions = nn.functional.pad(positions.to(self.device), (0, 1), value=n_genes)
-        return self.token_emb(tokens) + self.pos_emb(positions)  # type: ignore[no-any-return]
+        return self.token_emb(tokens) + self.pos_emb(positions)
 
     # ---------------------------------------------------------------------------------------------------- on disk
 

@@ -87,7 +87,7 @@ class ScBERTModel(StoredModel):
     def __init__(
         self,
         adata: AnnData | None = None,
-        registry: dict | None = None,
+        registry: dict[str, Any] | None = None,
         *,
         vocabulary: Iterable[str] | None = None,
         dim: int = 64,

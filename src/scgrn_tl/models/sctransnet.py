@@ -99,6 +99,7 @@ class ScTransNetConfig:
         )
         rules = [
             *((f"{name} > 0", getattr(self, name) > 0) for name in positive),
+            ("lr and joint_lr finite", max(self.lr, self.joint_lr) < float("inf")),
             ("0 <= dropout < 1", 0 <= self.dropout < 1),
             ("0 < hidden_edges < 1", 0 < self.hidden_edges < 1),
             ("weight_decay >= 0", self.weight_decay >= 0),

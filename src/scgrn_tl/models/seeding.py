@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from scgrn_tl.core.argument_types import typed_arguments
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["Dropout", "dropout_generator", "seeded_rng", "use_generator"]
 
 
+@typed_arguments
 @contextmanager
 def seeded_rng(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
     """Inside the block, torch's global random state starts from ``seed``; after it, it is what it was before.
@@ -27,6 +30,11 @@ def seeded_rng(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
         Any integer that :meth:`torch.Generator.manual_seed` takes.
     device
         With a CUDA or MPS device, that device's state is set and put back as well as the CPU's.
+
+    Raises
+    ------
+    ArgumentError
+        If the seed is no whole number.
 
     Examples
     --------

@@ -139,7 +139,7 @@ class StoredModel(BaseModelClass):
     @staticmethod
     def load_registry(dir_path: str | os.PathLike[str], prefix: str | None = None) -> dict[str, Any]:
         """scvi-tools' record of the AnnData that a saved model was set up with, without unpickling anything."""
-        return _read_description(dir_path, prefix or "")[0]["registry_"]  # type: ignore[no-any-return]
+        return _read_description(dir_path, prefix or "")[0]["registry_"]
 
     @staticmethod
     def view_setup_args(dir_path: str | os.PathLike[str], prefix: str | None = None) -> None:

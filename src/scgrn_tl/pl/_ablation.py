@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.argument_types import typed_arguments
 
 from ._dot_rows import draw_estimate, note_beside, set_value_axis, shortfall
 from ._palette import BLACK, BLUE, GREEN, GREY, PURPLE, SKY_BLUE, VERMILLION
@@ -33,6 +34,7 @@ _GAP = 0.35
 _SIZE = 3.4
 
 
+@typed_arguments
 def ablation(
     table: pd.DataFrame,
     *,

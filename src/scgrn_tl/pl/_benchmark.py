@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.argument_types import typed_arguments
 
 from ._dot_rows import draw_estimate, note_beside, set_value_axis, shortfall
 from ._palette import BLACK, BLUE, GREY, VERMILLION
@@ -53,6 +54,7 @@ class _Row(NamedTuple):
     filled: bool
 
 
+@typed_arguments
 def benchmark(
     table: pd.DataFrame,
     *,
@@ -204,6 +206,9 @@ def _panels(
             raise ArgumentError(msg)
         return given.reshape(n_metrics, n_datasets)
 
+    if width is not None and not 0 < width < np.inf:
+        msg = f"width is a number of inches above 0, not {width!r}."
+        raise ArgumentError(msg)
     wide = (COLUMN if n_panels == 1 else PAGE) if width is None else width
     of_labels = max(len(row.name) for row in layout) * 0.55 * TEXT / 72
     # A single dataset has its metrics side by side; several have a line of panels, or more, for each metric.

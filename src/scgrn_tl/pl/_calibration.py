@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scgrn_tl.core import ArgumentError, open_anndata
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.metrics import edge_metrics
 from scgrn_tl.core.user_warning import warn_user
 from scgrn_tl.get._slots import read_network
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["calibration"]
 
 
+@typed_arguments
 def calibration(
     adata: AnnData | MuData,
     split: EdgeSplit,

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scgrn_tl.core import ArgumentError, MissingKeyError, open_anndata
+from scgrn_tl.core.argument_types import typed_arguments
 
 from ._labels import place_labels
 from ._palette import BLACK, BLUE, GREY, PURPLE, VERMILLION
@@ -37,6 +38,7 @@ _TURNED = 1 / 3
 """Signs differ, and the smaller of the two strengths is at least this share of the larger."""
 
 
+@typed_arguments
 def differential_grn(
     adata: AnnData | MuData,
     *,

@@ -164,7 +164,7 @@ def _write_columns(ax: Axes, table: pd.DataFrame, columns: list[str]) -> None:
 
     for number, name in enumerate(columns):
         header, written = _COLUMNS[name]
-        inches = ScaledTranslation((number + 1) * _COLUMN_INCHES - 0.08, 0, ax.figure.dpi_scale_trans)  # type: ignore[arg-type]  # of figures and their parts
+        inches = ScaledTranslation((number + 1) * _COLUMN_INCHES - 0.08, 0, ax.figure.dpi_scale_trans)
         beside_row = blended_transform_factory(ax.transAxes, ax.transData) + inches
         look: dict[str, Any] = {"ha": "right", "fontsize": SMALL, "gid": name}
         for row, value in enumerate(table[name]):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scgrn_tl.core import ArgumentError, MissingKeyError, open_anndata
+from scgrn_tl.core.argument_types import typed_arguments
 
 from ._palette import BLACK, BLUE, GREY, VERMILLION
 from ._quiet_axes import COLUMN, SMALL, TITLE, quiet
@@ -26,6 +27,7 @@ _LONGEST, _LONGEST_GENE = 22, 14
 """Letters of a name that are drawn."""
 
 
+@typed_arguments
 def edge_explanation(
     adata: AnnData | MuData,
     source: str,

@@ -178,5 +178,5 @@ def _raise_nothing_left(adata: AnnData, key: str, selection: dict[str, Any]) -> 
             f"{edge['probability']:.3g} ({edge['source']} → {edge['target']}). Lower min_probability=."
         )
     else:
-        msg = f"The network .varp[{key!r}] has no edges among these genes."
+        msg = f"The network .varp[{key!r}] has no edges among the genes that tfs= and targets= name."
     raise ArgumentError(msg)

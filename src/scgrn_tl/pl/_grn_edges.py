@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scgrn_tl.core import open_anndata
+from scgrn_tl.core import ArgumentError, open_anndata
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.get._slots import read_network
 
 from ._edge_kinds import KINDS, edges_to_draw, is_directed
@@ -46,6 +47,7 @@ _BAR = "|-|,widthA=0,widthB=0.3"
 _POINTS_PER_INCH = 72.0
 
 
+@typed_arguments
 def grn_edges(
     adata: AnnData | MuData,
     *,
@@ -125,6 +127,10 @@ def grn_edges(
     import matplotlib.pyplot as plt
     import networkx as nx
 
+    for name, number, least in (("top_n", top_n, 1), ("n_target_labels", n_target_labels, 0)):
+        if number is not None and number < least:
+            msg = f"{name} is a whole number of at least {least}, not {number!r}."
+            raise ArgumentError(msg)
     adata = open_anndata(adata, modality=modality)
     directed = is_directed(adata, key)
     edges, n_missed = edges_to_draw(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scgrn_tl.core import ArgumentError, EdgeSplit, GRNTask, open_anndata
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.metrics import edge_metrics
 
 from ._pair_scores import ScoredPairs, labeled_part, read_predictions, stored_scores
@@ -44,6 +45,7 @@ class _Curve(NamedTuple):
     auprc: float
 
 
+@typed_arguments
 def roc_pr(
     data: AnnData | MuData | pd.DataFrame,
     split: EdgeSplit | str | None = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scgrn_tl.core import MissingKeyError, open_anndata
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.get._slots import read_record
 
 from ._palette import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILLION
@@ -25,6 +26,7 @@ _COLORS = (BLUE, VERMILLION, GREEN, PURPLE, BLACK, GREY)
 _DASHES = ("solid", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 
 
+@typed_arguments
 def training_history(
     adata: AnnData | MuData, *, key: str = "grn", ax: Axes | None = None, modality: str = "rna"
 ) -> Axes:
@@ -53,6 +55,8 @@ def training_history(
 
     Raises
     ------
+    ArgumentError
+        If an argument is of another kind than the signature says.
     MissingKeyError
         If no history is stored under ``key``, as for methods that do not train.
     """

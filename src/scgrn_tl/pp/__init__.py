@@ -2,11 +2,5 @@
 
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach(
-    __name__,
-    submod_attrs={
-        "_resolve_genes": ["resolve_genes"],
-        "_resolve_names": ["resolve_names"],
-        "_select_genes": ["select_genes"],
-    },
-)
+# __init__.pyi lists what there is, for type checkers and for this line
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

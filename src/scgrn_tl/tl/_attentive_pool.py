@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from scgrn_tl.core import ArgumentError, check_unique_genes
+from scgrn_tl.core.argument_types import typed_arguments
 
 from ._cell_groups import CellGroups, by_batch
 from ._cell_weighting import CellWeighting
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["attentive_pool"]
 
 
+@typed_arguments
 def attentive_pool(
     adata: AnnData | MuData,
     *,

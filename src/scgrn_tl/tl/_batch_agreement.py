@@ -21,6 +21,7 @@ from scgrn_tl.core.agreement import (
     network_agreement,
     shared_neighbors,
 )
+from scgrn_tl.core.argument_types import typed_arguments
 
 from ._cell_groups import CellGroups
 from ._cell_weighting import CellWeighting
@@ -45,6 +46,7 @@ __all__ = ["batch_agreement"]
 LOGGER = logging.getLogger(__name__)
 
 
+@typed_arguments
 def batch_agreement(
     adata: AnnData | MuData,
     *,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.damaged import refuse_damaged
 
 if TYPE_CHECKING:
     import os
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CellStore"]
 
+REWRITE = "Delete it, and have `sg.tl.scbert_embed` write it again."
 CHUNK_BYTES = 2**20
 CHUNKS_PER_PROCESS = 8
 """At least so many, so that processes, which share no chunk, get about as many cells each."""
@@ -112,7 +114,8 @@ class CellStore:
                 f"{cls.WRITTEN_BY}={str(path)!r} of the run to be resumed is gone; delete `resume_from` and start over."
             )
             raise ArgumentError(msg)
-        zarr.open_group(str(path), mode="r+").attrs["complete"] = False
+        with refuse_damaged(path, REWRITE):
+            zarr.open_group(str(path), mode="r+").attrs["complete"] = False
         return cls._read(path, "r+")
 
     @classmethod
@@ -161,14 +164,16 @@ class CellStore:
     def _read(cls, path: Path, mode: Any) -> Self:
         import zarr
 
-        return cls(path, zarr.open_group(str(path), mode=mode)[cls.ARRAY])
+        with refuse_damaged(path, REWRITE):
+            return cls(path, zarr.open_group(str(path), mode=mode)[cls.ARRAY])
 
     def names(self, of: Literal["obs_names", "genes"]) -> tuple[str, ...]:
         """Names of the N cells or of the T genes, read from the store."""
         import zarr
         from anndata.io import read_elem
 
-        return tuple(map(str, read_elem(zarr.open_group(str(self.path), mode="r")[of])))
+        with refuse_damaged(self.path, REWRITE):
+            return tuple(map(str, read_elem(zarr.open_group(str(self.path), mode="r")[of])))
 
     @classmethod
     def check_replaceable(cls, path: str | os.PathLike[str]) -> None:

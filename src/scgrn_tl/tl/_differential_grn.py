@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from scgrn_tl.core import ArgumentError, check_unique_genes, make_task, parallel_map, spawn_seeds
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.coefficient_contrast import contrast_coefficients, permutation_pvalues, permute_within
 from scgrn_tl.core.parallel import check_n_jobs
 from scgrn_tl.core.user_warning import warn_user
@@ -38,6 +39,7 @@ _RIDGE = 1e-3
 """Of regressors of variance 1: what keeps two regulators that go together from having no coefficients at all."""
 
 
+@typed_arguments
 def differential_grn(
     adata: AnnData | MuData,
     *,

@@ -71,8 +71,8 @@ class EncoderTraining:
         if not isinstance(self.max_cells, (int, np.integer)) or self.max_cells < 2:
             msg = f"max_cells is a whole number of at least 2, not {self.max_cells!r}."
             raise ArgumentError(msg)
-        if not self.learning_rate > 0:
-            msg = f"learning_rate is positive, not {self.learning_rate!r}."
+        if not 0 < self.learning_rate < np.inf:
+            msg = f"learning_rate is positive and finite, not {self.learning_rate!r}."
             raise ArgumentError(msg)
         if not 0 < self.validation_fraction < 1:
             msg = f"validation_fraction is a share between 0 and 1, not {self.validation_fraction!r}."

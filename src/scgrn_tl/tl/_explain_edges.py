@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.special import logit
 
 from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.genes import mismatch_hint
 from scgrn_tl.core.user_warning import warn_user
 from scgrn_tl.get import grn_df
@@ -42,6 +43,7 @@ class _Part(NamedTuple):
     genes: pd.DataFrame
 
 
+@typed_arguments
 def explain_edges(
     adata: AnnData | MuData,
     edges: pd.DataFrame | Iterable[tuple[str, str]] | tuple[str, str] | None = None,

@@ -22,6 +22,7 @@ from scgrn_tl.core import (
     resolve_device,
     spawn_seeds,
 )
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.calibration import calibrate
 from scgrn_tl.core.gene_embedding import JoinedEmbedding, check_embeddings, embedding_keys, join_embeddings
 
@@ -49,6 +50,7 @@ __all__ = ["fit_grn"]
 LOGGER = logging.getLogger(__name__)
 
 
+@typed_arguments
 def fit_grn(
     adata: AnnData | MuData,
     prior: Any,
@@ -190,6 +192,8 @@ def fit_grn(
         If ``var_names`` are not unique.
     ExpressionError
         If expression is negative, NaN or infinite anywhere.
+    GeneOverlapError
+        If none of ``tf_names`` is among the genes.
     MissingKeyError
         If a layer, modality or embedding is not there.
     PriorError

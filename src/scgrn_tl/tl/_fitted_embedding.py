@@ -43,7 +43,7 @@ def network_params(adata: AnnData, key: str) -> Mapping[str, Any]:
 
 def _record(adata: AnnData, key: str) -> Mapping[str, Any]:
     record = adata.uns.get(key)
-    return record if hasattr(record, "get") else {}  # type: ignore[return-value]
+    return record if hasattr(record, "get") else {}
 
 
 def data_record(adata: AnnData, reps: Sequence[str]) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.damaged import refuse_damaged
 
-from ._cell_store import CellStore
+from ._cell_store import REWRITE, CellStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,4 +56,6 @@ class HiddenStore(CellStore):
         """``float32 (B, T, D)`` of the store's ``rows``, in batches, with the batch's place among ``rows``."""
         for start in range(0, len(rows), batch_size):
             batch = slice(start, min(start + batch_size, len(rows)))
-            yield batch, np.asarray(self.array[rows[batch]], dtype=np.float32)
+            with refuse_damaged(self.path, REWRITE):
+                hidden = np.asarray(self.array[rows[batch]], dtype=np.float32)
+            yield batch, hidden

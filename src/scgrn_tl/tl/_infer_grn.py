@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scgrn_tl.core import ArgumentError, make_task, read_pseudotime, resolve_device, spawn_seeds
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.parallel import check_n_jobs
 
 from ._group_networks import stale_groups
@@ -28,6 +29,7 @@ __all__ = ["infer_grn"]
 LOGGER = logging.getLogger(__name__)
 
 
+@typed_arguments
 def infer_grn(
     adata: AnnData | MuData,
     *,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.damaged import refuse_damaged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ResumeFolder"]
 
+DELETE = "Delete the folder `resume_from` and start over."
 SAVE_SHARE = 0.05
 """At most this share of the run's time goes into saving."""
 
@@ -53,7 +55,8 @@ class ResumeFolder:
         self._save_seconds = 0.0
         described = self.folder / "run.json"
         if described.is_file():
-            before = json.loads(described.read_text())
+            with refuse_damaged(described, DELETE):
+                before = dict(json.loads(described.read_text()))
             differing = sorted(name for name in {*before, *run} if before.get(name) != run.get(name))
             if differing:
                 msg = (
@@ -87,7 +90,7 @@ class ResumeFolder:
         if not self._progress.is_file():
             return 0, {}
         states: dict[str, dict[str, np.ndarray]] = {}
-        with np.load(self._progress, allow_pickle=False) as stored:
+        with refuse_damaged(self._progress, DELETE), np.load(self._progress, allow_pickle=False) as stored:
             n_done = int(stored["n_done"])
             names = json.loads(str(stored["names"]))
             for number, name in enumerate(names):

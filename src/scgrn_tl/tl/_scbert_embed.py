@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from scgrn_tl.core import resolve_device, spawn_seeds
+from scgrn_tl.core.argument_types import typed_arguments
 
 from ._attention_rows import AttentionInMemory, attention_rows, fits_in_memory
 from ._cell_store import CellStore
@@ -44,6 +45,7 @@ __all__ = ["scbert_embed"]
 LOGGER = logging.getLogger(__name__)
 
 
+@typed_arguments
 def scbert_embed(
     adata: AnnData | MuData,
     *,

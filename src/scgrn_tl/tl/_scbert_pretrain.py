@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
 from scgrn_tl.core import ArgumentError, check_unique_genes, resolve_device, spawn_seeds
+from scgrn_tl.core.argument_types import typed_arguments
 
 from ._cell_groups import CellGroups
 from ._encoder_training import EncoderShape, EncoderTraining
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["scbert_pretrain"]
 
 
+@typed_arguments
 def scbert_pretrain(
     adata: AnnData | MuData,
     *,
