@@ -232,7 +232,8 @@ class PriorNetwork:
     @classmethod
     def _from_frame(cls, frame: pd.DataFrame, genes: tuple[str, ...]) -> PriorNetwork:
         if frame.columns.has_duplicates:
-            msg = f"The prior has columns of the same name: {sorted(frame.columns[frame.columns.duplicated()])}."
+            repeated = sorted(map(str, frame.columns[frame.columns.duplicated()]))
+            msg = f"The prior has columns of the same name: {repeated}."
             raise PriorError(msg)
         columns = _by_lower_name(frame)
         source_column, target_column = edge_columns(frame)
