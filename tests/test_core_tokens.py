@@ -135,5 +135,5 @@ def test_a_choice_is_taken_silently(summary, caplog):
 
 @pytest.mark.parametrize("normalize", ["yes", None, "log"])
 def test_unknown_choice(normalize):
-    with pytest.raises(ArgumentError, match=r"normalize is one of 'auto'.* True or False"):
+    with pytest.raises(ArgumentError, match=r"normalize is 'auto'.* True or False"):
         needs_normalization(normalize, WHOLE)

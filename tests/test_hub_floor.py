@@ -87,7 +87,7 @@ def test_training_pairs_of_one_class():
 
 
 def test_errors():
-    with pytest.raises(ArgumentError, match="form is one of 'auto', 'logit', 'degree', not 'rate'"):
+    with pytest.raises(ArgumentError, match="form is one of 'auto', 'logit' or 'degree', not 'rate'"):
         methods.get("hub_floor").run(make_task(), form="rate")
     with pytest.raises(SplitError, match="no training pairs"):
         methods.get("hub_floor").run(make_task(train=[]))

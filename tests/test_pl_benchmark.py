@@ -545,7 +545,7 @@ def test_splits_do_not_mix():
 @pytest.mark.parametrize("plot", [sg.pl.benchmark, lambda table, **given: sg.pl.ablation(table, full="net", **given)])
 def test_bad_tables(plot):
     table = results()
-    with pytest.raises(ArgumentError, match=r"A table of results .* is expected, not dict"):
+    with pytest.raises(ArgumentError, match=r"table is a DataFrame, not"):
         plot({})
     with pytest.raises(MissingKeyError, match=r"no column 'auroc', 'fold'|no column 'fold', 'auroc'"):
         plot(table.drop(columns=["auroc", "fold"]))

@@ -22,6 +22,7 @@ from scipy import sparse
 from scgrn_tl.core import (
     ExpressionError,
     GRNTask,
+    PriorError,
     PriorNetwork,
     ScgrnError,
     genes_by_cells,
@@ -219,3 +220,21 @@ def test_a_task_is_of_sound_parts_or_refused(table: pd.DataFrame, given_: tuple[
         assert isinstance(task, GRNTask)
         assert task.regulators.tolist() == network.regulators.tolist()
         assert np.isfinite(task.expression).all()
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"source": ["G0", b"\x80"], "target": ["G1", "G2"]}, None),  # bytes that are no UTF-8 are an unknown name
+        ({"source": ["G0"], "target": ["G1"], "weight": [1e300]}, "too large"),
+        ([["G0", "G1", 1, 2], ["source", "target", None, None]], "same name"),
+    ],
+    ids=["bytes", "a weight beyond float32", "headings that do not sort"],
+)
+def test_what_the_fuzzers_found_in_priors(columns: Any, words: str | None) -> None:
+    table = pd.DataFrame(columns) if isinstance(columns, dict) else pd.DataFrame([columns[0]], columns=columns[1])
+    if words is None:
+        assert PriorNetwork.from_any(table, GENES, min_edges=1, min_regulators=1).report["unknown_regulator"] == 1
+    else:
+        with pytest.raises(PriorError, match=words):
+            PriorNetwork.from_any(table, GENES, min_edges=1, min_regulators=1)

@@ -100,7 +100,7 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
     if options is None or any(_is_one(value, option) for option in options):
         return
     words = list(dict.fromkeys(word for option in options for word in _in_words(option)))
-    one_of = "one of " if any(get_origin(option) is Literal for option in options) else ""
+    one_of = "one of " if len(words) > 2 and any(get_origin(option) is Literal for option in options) else ""
     expected = " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
     plain = value is None or isinstance(value, (str, bytes, Real, list, tuple, dict))
     msg = f"{name} is {one_of}{expected}, not {reprlib.repr(value) if plain else f'a {type(value).__name__}'}."

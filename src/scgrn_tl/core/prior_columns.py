@@ -99,11 +99,11 @@ def weights_and_signs(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     sign_column = next((columns[name] for name in _SIGN_NAMES if name in columns), None)
     if weight_column is not None:
         values = pd.to_numeric(frame[weight_column], errors="coerce").to_numpy(dtype=np.float64)
-        if not np.isfinite(values).all():
-            n_bad = int((~np.isfinite(values)).sum())
-            msg = f"Column {weight_column!r} of the prior holds {n_bad} values that are no number."
+        with np.errstate(over="ignore"):
+            weight = np.abs(values).astype(np.float32)
+        if n_bad := int((~np.isfinite(weight)).sum()):
+            msg = f"Column {weight_column!r} of the prior holds {n_bad} values that are no number, or too large a one."
             raise PriorError(msg)
-        weight = np.abs(values).astype(np.float32)
         if (values < 0).any():
             sign = np.sign(values).astype(np.int8)
     else:

@@ -92,7 +92,7 @@ def _of_frame(frame: pd.DataFrame, genes: Sequence[str]) -> pd.DataFrame:
     if _TARGETS in names:
         return _of_enriched_motifs(frame.set_axis(names, axis="columns"))
     if frame.columns.has_duplicates:
-        msg = f"The prior has columns of the same name: {sorted(frame.columns[frame.columns.duplicated()])}."
+        msg = f"The prior has columns of the same name: {sorted(map(str, frame.columns[frame.columns.duplicated()]))}."
         raise PriorError(msg)
     if "gene_short_name" in names:
         return _of_base_grn(frame)
