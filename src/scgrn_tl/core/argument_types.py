@@ -54,8 +54,8 @@ _GENERICS = {Mapping: "a dict", os.PathLike: "a path", Callable: "a function"}
 _LISTS = (Iterable, Sequence, tuple)
 
 LEFT_ALONE = {"device", "kind"}
-"""Parameters that functions check themselves: a :class:`torch.device` is taken for a string, and of kinds of splits there
-is more to say than which there are."""
+"""Parameters that functions check themselves: a :class:`torch.device` is taken for a string, and of kinds of splits
+there is more to say than which there are."""
 _MADE_BY = {
     "EdgeSplit": ", such as `sg.bm.split_edges` makes",
     "GRNScores": ", such as `sg.methods.get(name).run(task)` returns",
