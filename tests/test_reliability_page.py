@@ -20,6 +20,7 @@ def test_the_tests_that_the_page_names_are_there() -> None:
 
 
 def test_every_row_is_held() -> None:
-    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][2:]
+    table = PAGE.read_text(encoding="utf-8").partition("\nBesides:")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][2:]
     assert len(rows) >= 20
     assert [row for row in rows if not re.search(r"`test_\w+`", row.split("|")[3])] == []

@@ -362,7 +362,7 @@ def test_a_cell_without_counts_stays_zero():
     ],
 )
 def test_arguments_out_of_range_are_named(arguments):
-    with pytest.raises(ArgumentError, match=f"{next(iter(arguments))}="):
+    with pytest.raises(ArgumentError, match=f"{next(iter(arguments))}(=| is )"):
         simulated(**arguments)
 
 

@@ -53,8 +53,9 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
 _GENERICS = {Mapping: "a dict", os.PathLike: "a path", Callable: "a function"}
 _LISTS = (Iterable, Sequence, tuple)
 
-LEFT_ALONE = {"device"}
-"""Parameters that a function checks itself: :func:`resolve_device` takes a :class:`torch.device` for a string too."""
+LEFT_ALONE = {"device", "kind"}
+"""Parameters that functions check themselves: a :class:`torch.device` is taken for a string, and of kinds of splits
+there is more to say than which there are."""
 _MADE_BY = {
     "EdgeSplit": ", such as `sg.bm.split_edges` makes",
     "GRNScores": ", such as `sg.methods.get(name).run(task)` returns",
