@@ -12,7 +12,8 @@ HERE = Path(__file__).parent
 
 # Tutorials stand at the top of the repository, where users look for them; Sphinx reads only what is below this folder.
 shutil.rmtree(HERE / "tutorials", ignore_errors=True)
-shutil.copytree(HERE.parent / "tutorials", HERE / "tutorials", ignore=shutil.ignore_patterns(".*", "*.py", "*.h5ad"))
+NO_PAGES = shutil.ignore_patterns(".*", "*.py", "*.h5ad", "README.md")
+shutil.copytree(HERE.parent / "tutorials", HERE / "tutorials", ignore=NO_PAGES)
 
 # said once per signature, by an extension about itself
 warnings.filterwarnings("ignore", message=".*_RstSnippetParser.set_application' is deprecated")

@@ -163,17 +163,23 @@ def test_gene_names():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("gene_tables")
 @pytest.mark.filterwarnings("ignore:.*edges are not tested:UserWarning")
 def test_why(capsys):
     with sg.settings.override(progress=False):
         names = run_page("why.md")
     assert "The prior's names look like" in capsys.readouterr().out
     assert names["n_changed"] == 0
+    assert names["names"]["resolved"].tolist() == ["GATA1", "CCN2", "SEPTIN1", "1-Mar"]
     adata = names["adata"]
     assert {"grnboost2", "grn", "elsewhere", "more", "pearson"} <= set(adata.varp)
     assert adata.var["more_is_tf"].sum() == names["prior"]["source"].nunique() + 2
+    assert adata.uns["more"]["prior_sources"]["shared"].tolist() == [20, 20]
     assert (names["table"]["error"] == "").all()
     assert adata.uns["differential_grn"]["table"]["pvalue"].notna().any()
+    assert (names["new"]["low"] <= names["new"]["high"]).all()
+    assert sum(map(len, names["regulons"].values())) == len(sg.get.grn_df(adata, min_probability=0.3)) > 0
+    assert names["other"].uns["grn"]["transfer"]["n_genes_seen"] == adata.n_vars
 
 
 def test_commands_of_why_exist():
