@@ -207,6 +207,16 @@ def test_centring_around_other_genes_is_the_formula(decoder):
         torch.testing.assert_close(itself, scorer(x, regulators))
 
 
+def test_no_score_depends_on_which_other_pairs_are_asked_for(graph_model, adata):
+    targets = [name for name in adata.var_names if name not in set(graph_model.regulators)]
+    pairs = [("TF01", targets[0]), ("TF02", targets[1])]
+    strange = [(target, "TF01") for target in targets[:20]]  # no regulators to the model, and in its graph
+    alone, among_others = (values(graph_model.score(adata, asked)) for asked in (pairs, pairs + strange))
+    assert len(among_others) == 22
+    np.testing.assert_allclose(among_others.loc[alone.index], alone, atol=1e-6)
+    np.testing.assert_allclose(values(graph_model.score(adata)).loc[alone.index], alone, atol=1e-6)
+
+
 def test_a_known_rotation_is_undone():
     rng = np.random.default_rng(0)
     own = rng.normal(size=(50, 8))
@@ -264,7 +274,8 @@ def test_a_regulator_never_seen_is_scored_from_its_edges_and_its_cells(graph_mod
     assert found.report()["n_edges_given"] == 10
     assert found.report()["n_edges_trained_on"] < graph_model.prior.n_edges
     with_edges = found.table(asked)
-    assert (with_edges["log_odds"] - table["log_odds"]).abs().max() > 1e-3
+    without = graph_model.score(adata, asked, tf_names=["new_TF02"])
+    assert (with_edges["log_odds"] - without["log_odds"]).abs().max() > 1e-3
     source = found.messages.to_frame()["source"]
     assert set(source[~found.trained_on]) == {"new_TF02"}
     assert "TF02" not in set(source)
@@ -359,7 +370,7 @@ def test_what_reads_the_cells_themselves_cannot_be_transferred(adata):
         (lambda model, adata: model.score(adata, tf_names=["nope"]), GeneOverlapError, "TF names"),
         (lambda model, adata: model.score(adata, layer="nope"), MissingKeyError, "nope"),
         (lambda model, adata: model.score(md.MuData({"rna": adata}), modality="no"), MissingKeyError, "modality"),
-        (lambda model, adata: model.transfer(adata.X), ArgumentError, "An AnnData or MuData is expected"),
+        (lambda model, adata: model.transfer(adata.X), ArgumentError, "data is an AnnData or a MuData"),
         (lambda model, adata: ScTransNet().score(adata), ArgumentError, "not fitted"),
     ],
 )
