@@ -334,6 +334,7 @@ def test_only_stored_pairs_and_other_keys(simulated):
     data = md.MuData({"rna": adata})
     written = evidence(data, copy=True)
     assert "grn_low" in written["rna"].varp
+    assert written["rna"].uns["grn"]["prior"] is not data["rna"].uns["grn"]["prior"]
     assert "grn_low" not in data["rna"].varp
 
 
@@ -431,6 +432,12 @@ def test_data_and_networks_of_another_kind(adata):
     sg.tl.infer_grn(adata, method="pearson", key_added="scores")
     with pytest.raises(ArgumentError, match="not fitted to known edges"):
         evidence(adata, key="scores")
+    with pytest.raises(ArgumentError, match="another network"):
+        evidence(adata, key_added="scores")
+    adata.uns["other"] = {**adata.uns["grn"], "transfer": {"n_genes": 40}}
+    adata.varp["other"] = adata.varp["grn"]
+    with pytest.raises(ArgumentError, match="fitted to other data"):
+        evidence(adata, key="other")
     adata.uns["grn"]["params"]["joint"] = True
     with pytest.raises(ArgumentError, match="joint=True"):
         evidence(adata)

@@ -89,7 +89,7 @@ def read_stored_fit(adata: AnnData, key: str, split: EdgeSplit | None) -> Stored
             "Run `sg.tl.fit_grn(adata, prior)`; `sg.tl.infer_grn(n_models=…)` gives the spread of its scores."
         )
         raise ArgumentError(msg)
-    _check_is_plain(params, key)
+    _check_is_plain(record, params, key)
     reps = tuple(np.atleast_1d(params.get("use_rep", [])).astype(str).tolist())
     _check_data(adata, record, key, reps)
     frame = stored_prior(adata, key)
@@ -111,8 +111,14 @@ def read_stored_fit(adata: AnnData, key: str, split: EdgeSplit | None) -> Stored
     )
 
 
-def _check_is_plain(params: Mapping[str, Any], key: str) -> None:
-    """Raise for networks that are more than one fit to the cells."""
+def _check_is_plain(record: Mapping[str, Any], params: Mapping[str, Any], key: str) -> None:
+    """Raise for networks that are not one fit to the cells."""
+    if "transfer" in record:
+        msg = (
+            f".varp[{key!r}] is of a model that was fitted to other data (`sg.tl.transfer_grn`): nothing was fitted to "
+            "these cells. Ask for the evidence where the model was fitted, or fit here: `sg.tl.fit_grn(adata, prior)`."
+        )
+        raise ArgumentError(msg)
     if "group" in params:
         msg = (
             f".varp[{key!r}] is the network of a group of cells, which is pooled with that of all cells. Ask for the "
