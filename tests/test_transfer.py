@@ -19,6 +19,7 @@ import scgrn_tl as sg
 from scgrn_tl.core import ArgumentError, GeneOverlapError, MissingKeyError, PriorError, WeightsError
 from scgrn_tl.models import LinkScorer, ScTransNet, seeded_rng, transfer_inputs
 from scgrn_tl.models.component_alignment import align_components
+from scgrn_tl.tl._model_folder import check_model_to
 
 ARCHIVE = Path(__file__).parent / "archive"
 N_CELLS, N_GENES, N_TFS, WIDTH = 80, 60, 10, 6
@@ -524,6 +525,17 @@ def test_model_to_is_checked_before_the_fit(adata, tmp_path, params, message):
         sg.tl.fit_grn(adata, adata.uns["ground_truth"], model_to=tmp_path / "mine", **params)
     assert "grn" not in adata.varp
     assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_a_folder_that_cannot_be_the_models_own_is_refused_before_the_fit(adata, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArgumentError, match="cannot be written"):
+        sg.tl.fit_grn(adata, adata.uns["ground_truth"], model_to=tmp_path / "file" / "model")
+    entry = sg.methods.get("sctransnet")
+    for joint_to in ("all", "all/encoder"):
+        with pytest.raises(ArgumentError, match="would take the place of the encoder"):
+            check_model_to(tmp_path / "all", entry, tmp_path / joint_to)
+    check_model_to(tmp_path / "all" / "model", entry, tmp_path / "all" / "encoder")
 
 
 def test_model_to_replaces_an_earlier_model(adata, folder, tmp_path):

@@ -18,11 +18,11 @@ from scgrn_tl.core import ArgumentError, GRNTask, make_task, parallel_map, resol
 from scgrn_tl.core.calibration import calibrate
 from scgrn_tl.core.edge_evidence import codetected_cells, expected_edges, summarize_resamples
 from scgrn_tl.core.parallel import check_n_jobs
+from scgrn_tl.core.slots import Slots, check_key, open_anndata, run_record, write_slots
 from scgrn_tl.core.user_warning import warn_user
 
 from ._cell_resamples import CellResampling
 from ._resampled_embedding import ResampledEmbedding
-from ._slots import Slots, check_key, open_anndata, run_record, write_slots
 from ._stored_fit import StoredFit, read_stored_fit
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def edge_evidence(
         embedding={name: embedding.held.get(name, "pooled anew") for name in fitted.reps},
         seconds=time.perf_counter() - started,
     )
-    beside = {} if key_added not in data.uns else data.uns[key_added]
+    beside = data.uns.get(key_added, {})
     slots.uns[key_added] = {**(deepcopy(beside) if copy else beside), "evidence": record}
     return write_slots(adata, slots, modality=modality, copy=copy)
 
@@ -240,8 +240,8 @@ def _check_free(adata: AnnData, key: str, key_added: str) -> None:
     """Raise where results would be taken for another network's, or take the place of one, of a group called "low"."""
     if key_added != key and key_added in adata.varp:
         msg = (
-            f".varp[{key_added!r}] is another network, whose evidence that of .varp[{key!r}] would be taken for: choose "
-            "another key_added."
+            f".varp[{key_added!r}] is another network, whose evidence that of .varp[{key!r}] would be taken for: "
+            "choose a key_added that is no network's."
         )
         raise ArgumentError(msg)
     record = adata.uns.get(key_added)

@@ -25,6 +25,7 @@ from scgrn_tl.core import (
 from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.calibration import calibrate
 from scgrn_tl.core.gene_embedding import JoinedEmbedding, check_embeddings, embedding_keys, join_embeddings
+from scgrn_tl.core.slots import check_key, open_anndata, run_record, write_slots
 
 from ._fitted_embedding import data_record
 from ._group_embeddings import embeddings_of_groups
@@ -32,7 +33,6 @@ from ._group_networks import FittedNetwork, add_group_networks, check_groups, st
 from ._joint_embedding import JointEmbedding, check_joint, earlier_joint_slots
 from ._model_folder import check_model_to, save_model
 from ._network_slots import check_max_edges, network_slots
-from ._slots import check_key, open_anndata, run_record, write_slots
 
 if TYPE_CHECKING:
     import os
@@ -244,7 +244,7 @@ def fit_grn(
     check_joint(
         data, entry, use_rep, joint=joint, joint_to=joint_to, n_models=n_models, key_added=key_added, params=params
     )
-    check_model_to(model_to, entry)
+    check_model_to(model_to, entry, joint_to)
     if joint and groupby is not None:
         msg = f"joint=True trains one encoder for all cells, but groupby={groupby!r} fits to groups: give one of both."
         raise ArgumentError(msg)

@@ -8,6 +8,7 @@ import numpy as np
 
 from scgrn_tl.core import ArgumentError, MissingKeyError, read_embedding
 from scgrn_tl.core.embedding_source import embedding_sha256
+from scgrn_tl.core.gene_embedding import same_vectors
 
 from ._cell_groups import CellGroups
 from ._stored_embedding import StoredEmbedding, read_stored_embedding
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 __all__ = ["FittedEmbedding", "data_record", "fitted_embedding", "network_params"]
-
-_SAME = 1e-3
-"""Of the spread: encoded twice, an embedding differs by rounding."""
 
 
 class FittedEmbedding(NamedTuple):
@@ -122,11 +120,8 @@ def _why_other_cells(adata: AnnData, key: str, rep: str, stored: StoredEmbedding
 def _why_not_tuned(adata: AnnData, key: str, rep: str, vectors: np.ndarray) -> str:
     """A joint fit stores what it was scored with: another embedding of the trained encoder is the same."""
     slot, params = f"{key}_scbert", network_params(adata, key)
-    if slot in adata.varm:
-        tuned = read_embedding(adata, slot)
-        room = _SAME * float(np.nanstd(tuned))
-        if vectors.shape == tuned.shape and np.allclose(vectors, tuned, rtol=0, atol=room, equal_nan=True):
-            return ""
+    if slot in adata.varm and same_vectors(vectors, read_embedding(adata, slot)):
+        return ""
     reason = f"The network was scored with the jointly trained varm[{slot!r}], not with varm[{rep!r}] (rep=). "
     if params.get("n_models", 1) > 1:
         return f"{reason}Of an ensemble, the trained encoders are not kept: fit with n_models=1 and joint_to=."
