@@ -88,6 +88,17 @@ def test_on_its_own_data_it_says_what_it_said(model, adata):
     assert "10 regulators, 10 of them seen" in repr(found)
 
 
+def test_a_model_of_a_mudata_is_that_of_its_modality(adata, simulated):
+    proteins = ad.AnnData(np.ones((N_CELLS, 2), dtype=np.float32), adata.obs[[]])
+    data = md.MuData({"rna": adata, "protein": proteins})
+    made, direct = (ScTransNet.from_anndata(each, simulated.uns["ground_truth"])._task for each in (data, simulated))
+    assert made.genes == direct.genes
+    np.testing.assert_array_equal(made.expression, direct.expression)
+    np.testing.assert_array_equal(made.embedding, direct.embedding)
+    with pytest.raises(MissingKeyError, match="no modality 'atac'"):
+        ScTransNet.from_anndata(data, simulated.uns["ground_truth"], modality="atac")
+
+
 @pytest.mark.parametrize("params", [{"n_models": 2}, {"use_rep": None, "hub_terms": False}], ids=str)
 def test_the_calibration_and_the_slots_are_those_of_the_fit(adata, tmp_path, params):
     prior, settings = adata.uns["ground_truth"], FAST | params
