@@ -426,6 +426,12 @@ def test_data_and_networks_of_another_kind(adata):
         evidence(adata[:50].copy())
     with pytest.raises(ArgumentError, match="fitted to 40 genes, and there are 39"):
         evidence(adata[:, :39].copy())
+    changed = adata.copy()
+    changed.X = changed.X * 1.01
+    with pytest.raises(ArgumentError, match=r"adata\.X was changed since the network was fitted"):
+        evidence(changed)
+    changed.X = sparse.csc_matrix(adata.X)
+    evidence(changed)
     adata.uns["taken"] = "a word"
     with pytest.raises(ArgumentError, match="something else than a record"):
         evidence(adata, key_added="taken")

@@ -126,7 +126,8 @@ def edge_evidence(
     ------
     ArgumentError
         If an argument cannot be used; if the network is not of :func:`fit_grn`, of a group, or of a joint fit; if
-        cells, genes or embedding are not those of the fit; or if another network is where a result would go.
+        cells, genes, expression or embedding are not those of the fit; or if another network is where a result would
+        go.
     MissingKeyError
         If there is no such network, record, column, layer or modality.
     SplitError
@@ -162,6 +163,7 @@ def edge_evidence(
     task = make_task(
         data, layer=fitted.layer, prior=fitted.prior, split=fitted.split, tf_names=fitted.regulators, device=where
     )
+    fitted.check_expression(task)
     if n_jobs is None and where.startswith("cuda"):
         n_jobs = 1
     draw_seed, fit_seed = spawn_seeds(rng, 2)

@@ -175,10 +175,10 @@ def fit_grn(
         (DataFrame: the edges trained on, which are those that carry messages, and validated on, as ``trained_on``
         tells; never those of a test part), ``prior_report`` (what was dropped from the prior), ``prior_sha256``, of
         several priors ``prior_sources`` (DataFrame: what each gave) and in ``prior`` a column ``sources``,
-        ``data`` (``n_cells``, ``n_genes``, ``embedding_sha256`` of each of ``use_rep``), ``seconds``. With
-        ``joint=True`` also ``joint`` (``n_cells``, ``n_cells_sampled``, ``weights_sha256`` of the encoder as it was,
-        ``shift``: how far the embedding moved, over its spread). With ``groupby``, ``groups`` (their names) and
-        ``group_fits`` (DataFrame: ``group``, as it stands in keys, ``label``, as in ``obs``, ``n_cells``,
+        ``data`` (``n_cells``, ``n_genes``, ``mean_expression``, ``embedding_sha256`` of each of ``use_rep``),
+        ``seconds``. With ``joint=True`` also ``joint`` (``n_cells``, ``n_cells_sampled``, ``weights_sha256`` of the
+        encoder as it was, ``shift``: how far the embedding moved, over its spread). With ``groupby``, ``groups`` (their
+        names) and ``group_fits`` (DataFrame: ``group``, as it stands in keys, ``label``, as in ``obs``, ``n_cells``,
         ``own_weight`` (w), ``use_rep``, ``auroc`` and ``auprc`` on the validation pairs).
 
     With ``groupby``, the same fields for every group, under ``f"{key_added}_{group}"``, but for ``std``; probabilities
@@ -323,7 +323,7 @@ def fit_grn(
         prior_report=dict(network.report),
         **({} if network.sources is None else {"prior_sources": network.sources.report}),
         prior_sha256=known.sha256(),
-        data=data_record(data, reps if embedding is not None else ()),
+        data=data_record(data, reps if embedding is not None else (), task),
         seconds=time.perf_counter() - started,
     )
     if groups is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from scgrn_tl.core import ArgumentError, MissingKeyError, read_embedding
 from scgrn_tl.core.embedding_source import embedding_sha256
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-__all__ = ["FittedEmbedding", "data_record", "fitted_embedding", "network_params"]
+    from scgrn_tl.core import GRNTask
+
+__all__ = ["FittedEmbedding", "data_record", "fitted_embedding", "mean_expression", "network_params"]
 
 
 class FittedEmbedding(NamedTuple):
@@ -44,14 +47,22 @@ def _record(adata: AnnData, key: str) -> Mapping[str, Any]:
     return record if hasattr(record, "get") else {}
 
 
-def data_record(adata: AnnData, reps: Sequence[str]) -> dict[str, Any]:
+def data_record(adata: AnnData, reps: Sequence[str], task: GRNTask | None = None) -> dict[str, Any]:
     """What a fit notes of its data, so that it can be told later whether the AnnData still holds the same.
 
-    ``n_cells``, ``n_genes``, and if there are ``reps``, ``embedding_sha256`` of each.
+    ``n_cells``, ``n_genes``, with a ``task`` the ``mean_expression`` in it, and if there are ``reps``,
+    ``embedding_sha256`` of each.
     """
     hashes = [embedding_sha256(read_embedding(adata, rep)) for rep in reps]
     of_reps = {"embedding_sha256": hashes} if hashes else {}
-    return {"n_cells": adata.n_obs, "n_genes": adata.n_vars, **of_reps}
+    of_task = {} if task is None else {"mean_expression": mean_expression(task)}
+    return {"n_cells": adata.n_obs, "n_genes": adata.n_vars, **of_task, **of_reps}
+
+
+def mean_expression(task: GRNTask) -> float:
+    """Over all genes and cells."""
+    values = task.expression.data if sparse.issparse(task.expression) else task.expression
+    return float(values.sum(dtype=np.float64) / np.prod(task.expression.shape))
 
 
 def fitted_embedding(adata: AnnData, key: str, rep: str) -> FittedEmbedding | str:

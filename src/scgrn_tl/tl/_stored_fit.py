@@ -10,7 +10,7 @@ import numpy as np
 from scgrn_tl.core import ArgumentError, EdgeSplit, PriorNetwork, SplitError, spawn_seeds
 from scgrn_tl.get._slots import n_renamed, read_network, read_record, stored_prior
 
-from ._fitted_embedding import data_record
+from ._fitted_embedding import data_record, mean_expression
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy import sparse
 
+    from scgrn_tl.core import GRNTask
     from scgrn_tl.methods import Method
 
 __all__ = ["StoredFit", "read_stored_fit"]
+
+_SAME_MEAN = 1e-5
+"""Relative: sums of the same float32 values, stored in another order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +45,8 @@ class StoredFit:
         Keys of the gene embeddings in ``varm``.
     layer
         Of the expression; ``X`` if ``None``.
+    mean_expression
+        Over genes and cells, as the method saw it; ``None`` of a version that did not note it.
     seconds
         What the fit took.
     """
@@ -54,7 +60,19 @@ class StoredFit:
     regulators: list[str]
     reps: tuple[str, ...]
     layer: str | None
+    mean_expression: float | None
     seconds: float
+
+    def check_expression(self, task: GRNTask) -> None:
+        """Raise :class:`ArgumentError` where ``task`` holds other expression than the fit saw, normalised since."""
+        before, now = self.mean_expression, mean_expression(task)
+        if before is not None and not np.isclose(now, before, rtol=_SAME_MEAN, atol=0):
+            where = "adata.X" if self.layer is None else f"layers[{self.layer!r}]"
+            msg = (
+                f"{where} was changed since the network was fitted: its mean, logged, was {before:.6g}, is {now:.6g}. "
+                "Run `sg.tl.fit_grn` again, or put back what it was fitted to."
+            )
+            raise ArgumentError(msg)
 
 
 def read_stored_fit(adata: AnnData, key: str, split: EdgeSplit | None) -> StoredFit:
@@ -107,6 +125,7 @@ def read_stored_fit(adata: AnnData, key: str, split: EdgeSplit | None) -> Stored
         regulators=network.genes[network.is_regulator].astype(str).tolist(),
         reps=reps,
         layer=None if params.get("layer") is None else str(params["layer"]),
+        mean_expression=record["data"].get("mean_expression"),
         seconds=float(record.get("seconds", np.nan)),
     )
 
