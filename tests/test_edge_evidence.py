@@ -334,6 +334,7 @@ def test_only_stored_pairs_and_other_keys(simulated):
     data = md.MuData({"rna": adata})
     written = evidence(data, copy=True)
     assert "grn_low" in written["rna"].varp
+    assert written["rna"].uns["grn"]["prior"] is not data["rna"].uns["grn"]["prior"]
     assert "grn_low" not in data["rna"].varp
 
 
@@ -425,12 +426,24 @@ def test_data_and_networks_of_another_kind(adata):
         evidence(adata[:50].copy())
     with pytest.raises(ArgumentError, match="fitted to 40 genes, and there are 39"):
         evidence(adata[:, :39].copy())
+    changed = adata.copy()
+    changed.X = changed.X * 1.01
+    with pytest.raises(ArgumentError, match=r"adata\.X was changed since the network was fitted"):
+        evidence(changed)
+    changed.X = sparse.csc_matrix(adata.X)
+    evidence(changed)
     adata.uns["taken"] = "a word"
     with pytest.raises(ArgumentError, match="something else than a record"):
         evidence(adata, key_added="taken")
     sg.tl.infer_grn(adata, method="pearson", key_added="scores")
     with pytest.raises(ArgumentError, match="not fitted to known edges"):
         evidence(adata, key="scores")
+    with pytest.raises(ArgumentError, match="another network"):
+        evidence(adata, key_added="scores")
+    adata.uns["other"] = {**adata.uns["grn"], "transfer": {"n_genes": 40}}
+    adata.varp["other"] = adata.varp["grn"]
+    with pytest.raises(ArgumentError, match="fitted to other data"):
+        evidence(adata, key="other")
     adata.uns["grn"]["params"]["joint"] = True
     with pytest.raises(ArgumentError, match="joint=True"):
         evidence(adata)

@@ -300,7 +300,7 @@ def test_the_fit_notes_its_data(adata, tmp_path):
     adata.write_h5ad(tmp_path / "a.h5ad")
     assert ad.read_h5ad(tmp_path / "a.h5ad").uns["grn"]["data"]["embedding_sha256"] == data["embedding_sha256"]
     sg.tl.fit_grn(adata, adata.uns["ground_truth"], use_rep=None, key_added="bare", **FAST)
-    assert set(adata.uns["bare"]["data"]) == {"n_cells", "n_genes"}
+    assert set(adata.uns["bare"]["data"]) == {"n_cells", "n_genes", "mean_expression"}
 
 
 def test_an_embedding_that_is_not_that_of_the_fit(adata, edge):

@@ -11,10 +11,10 @@ from scipy.special import logit
 
 import scgrn_tl as sg
 from scgrn_tl.core import ArgumentError, MissingKeyError, PriorNetwork
+from scgrn_tl.core.slots import run_record
 from scgrn_tl.tl._cell_groups import CellGroups
 from scgrn_tl.tl._group_embeddings import embeddings_of_groups, group_record
 from scgrn_tl.tl._group_networks import check_groups
-from scgrn_tl.tl._slots import run_record
 
 FAST = {"gnn_widths": (16, 8), "gnn_heads": 2, "channel_hidden": 16, "channel_width": 8, "epochs": 5, "use_rep": None}
 SIZES = {"a": 60, "b": 30, "tiny": 5}

@@ -56,6 +56,12 @@ def in_a_layer() -> ad.AnnData:
     return adata
 
 
+def binary_beside_natural() -> ad.AnnData:
+    adata = normalised()
+    adata.layers["log2"] = normalised(base=2).X
+    return adata
+
+
 @pytest.mark.parametrize(
     "make",
     [normalised, lambda: normalised(base=2), lambda: normalised()[:, :20].copy(), lambda: normalised(6e3)],
@@ -81,8 +87,9 @@ def test_a_layer_is_in_the_logarithms_that_are_noted():
             None,
             r"sum to 25 in every cell.*Run `sc\.pp\.log1p`",
         ),
+        (binary_beside_natural, "log2", r"base 2, but uns\[\"log1p\"\].*multiplied by 1\.443.*= {\"base\": 2}`"),
     ],
-    ids=["per million", "median", "no note", "no logarithms"],
+    ids=["per million", "median", "no note", "no logarithms", "base 2 in a layer"],
 )
 def test_what_is_taken_for_something_else_is_warned_of(make, layer, words):
     with pytest.warns(UserWarning, match=words):

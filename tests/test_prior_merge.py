@@ -83,6 +83,17 @@ def rows_index(network, source, target) -> int:
     return network.pairs.tolist().index([GENES.index(source), GENES.index(target)])
 
 
+def test_no_prior_of_a_list_takes_the_place_of_another():
+    """Each is there with its own edge, whatever the names look like that places give."""
+    for names in (["x_3", "x", "x"], ["x", "x", "x_2"], ["x", "x", "x", "x_3"], ["prior_2", None], [None, "prior_1"]):
+        priors = [frame([("G0", f"G{at}", 0, 1.0)], name) for at, name in enumerate(names, start=1)]
+        network = merged(priors)
+        assert network.n_edges == len(names)
+        assert len(set(network.sources.names)) == len(names)
+        assert network.sources.holds.tolist() == np.eye(len(names), dtype=bool).tolist()
+        assert {name for name in names if name} <= set(network.sources.names)
+
+
 def test_sources_follow_the_edges():
     network = merged({"chip": frame(CHIP), "collectri": frame(COLLECTRI)})
     some = network.restrict_to(np.array([(0, 1), (0, 9), (5, 6)]))
@@ -114,6 +125,7 @@ def test_a_source_without_edges_is_warned_of():
         ({}, "empty dict"),
         ({"a;b": frame(CHIP), "c": frame(CHIP)}, "cannot be called 'a;b'"),
         ({"": frame(CHIP)}, "cannot be called ''"),
+        ({1: frame(CHIP), "1": frame(COLLECTRI)}, "have the same name"),
         ([frame(CHIP), "absent.csv"], "'absent.csv' is neither a file"),
         ([frame(CHIP), 7], "type int cannot be read"),
         ([frame(CHIP), [frame(CHIP)]], "type list cannot be read"),

@@ -19,6 +19,7 @@ import scgrn_tl as sg
 from scgrn_tl.core import ArgumentError, GeneOverlapError, MissingKeyError, PriorError, WeightsError
 from scgrn_tl.models import LinkScorer, ScTransNet, seeded_rng, transfer_inputs
 from scgrn_tl.models.component_alignment import align_components
+from scgrn_tl.tl._model_folder import check_model_to
 
 ARCHIVE = Path(__file__).parent / "archive"
 N_CELLS, N_GENES, N_TFS, WIDTH = 80, 60, 10, 6
@@ -85,6 +86,17 @@ def test_on_its_own_data_it_says_what_it_said(model, adata):
     assert found.seen_regulators.all()
     assert found.report()["n_edges_trained_on"] == model.prior.n_edges
     assert "10 regulators, 10 of them seen" in repr(found)
+
+
+def test_a_model_of_a_mudata_is_that_of_its_modality(adata, simulated):
+    proteins = ad.AnnData(np.ones((N_CELLS, 2), dtype=np.float32), adata.obs[[]])
+    data = md.MuData({"rna": adata, "protein": proteins})
+    made, direct = (ScTransNet.from_anndata(each, simulated.uns["ground_truth"])._task for each in (data, simulated))
+    assert made.genes == direct.genes
+    np.testing.assert_array_equal(made.expression, direct.expression)
+    np.testing.assert_array_equal(made.embedding, direct.embedding)
+    with pytest.raises(MissingKeyError, match="no modality 'atac'"):
+        ScTransNet.from_anndata(data, simulated.uns["ground_truth"], modality="atac")
 
 
 @pytest.mark.parametrize("params", [{"n_models": 2}, {"use_rep": None, "hub_terms": False}], ids=str)
@@ -207,6 +219,16 @@ def test_centring_around_other_genes_is_the_formula(decoder):
         torch.testing.assert_close(itself, scorer(x, regulators))
 
 
+def test_no_score_depends_on_which_other_pairs_are_asked_for(graph_model, adata):
+    targets = [name for name in adata.var_names if name not in set(graph_model.regulators)]
+    pairs = [("TF01", targets[0]), ("TF02", targets[1])]
+    strange = [(target, "TF01") for target in targets[:20]]  # no regulators to the model, and in its graph
+    alone, among_others = (values(graph_model.score(adata, asked)) for asked in (pairs, pairs + strange))
+    assert len(among_others) == 22
+    np.testing.assert_allclose(among_others.loc[alone.index], alone, atol=1e-6)
+    np.testing.assert_allclose(values(graph_model.score(adata)).loc[alone.index], alone, atol=1e-6)
+
+
 def test_a_known_rotation_is_undone():
     rng = np.random.default_rng(0)
     own = rng.normal(size=(50, 8))
@@ -264,7 +286,8 @@ def test_a_regulator_never_seen_is_scored_from_its_edges_and_its_cells(graph_mod
     assert found.report()["n_edges_given"] == 10
     assert found.report()["n_edges_trained_on"] < graph_model.prior.n_edges
     with_edges = found.table(asked)
-    assert (with_edges["log_odds"] - table["log_odds"]).abs().max() > 1e-3
+    without = graph_model.score(adata, asked, tf_names=["new_TF02"])
+    assert (with_edges["log_odds"] - without["log_odds"]).abs().max() > 1e-3
     source = found.messages.to_frame()["source"]
     assert set(source[~found.trained_on]) == {"new_TF02"}
     assert "TF02" not in set(source)
@@ -359,7 +382,7 @@ def test_what_reads_the_cells_themselves_cannot_be_transferred(adata):
         (lambda model, adata: model.score(adata, tf_names=["nope"]), GeneOverlapError, "TF names"),
         (lambda model, adata: model.score(adata, layer="nope"), MissingKeyError, "nope"),
         (lambda model, adata: model.score(md.MuData({"rna": adata}), modality="no"), MissingKeyError, "modality"),
-        (lambda model, adata: model.transfer(adata.X), ArgumentError, "An AnnData or MuData is expected"),
+        (lambda model, adata: model.transfer(adata.X), ArgumentError, "data is an AnnData or a MuData"),
         (lambda model, adata: ScTransNet().score(adata), ArgumentError, "not fitted"),
     ],
 )
@@ -513,6 +536,17 @@ def test_model_to_is_checked_before_the_fit(adata, tmp_path, params, message):
         sg.tl.fit_grn(adata, adata.uns["ground_truth"], model_to=tmp_path / "mine", **params)
     assert "grn" not in adata.varp
     assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_a_folder_that_cannot_be_the_models_own_is_refused_before_the_fit(adata, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArgumentError, match="cannot be written"):
+        sg.tl.fit_grn(adata, adata.uns["ground_truth"], model_to=tmp_path / "file" / "model")
+    entry = sg.methods.get("sctransnet")
+    for joint_to in ("all", "all/encoder"):
+        with pytest.raises(ArgumentError, match="would take the place of the encoder"):
+            check_model_to(tmp_path / "all", entry, tmp_path / joint_to)
+    check_model_to(tmp_path / "all" / "model", entry, tmp_path / "all" / "encoder")
 
 
 def test_model_to_replaces_an_earlier_model(adata, folder, tmp_path):

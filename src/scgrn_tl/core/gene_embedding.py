@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-__all__ = ["JoinedEmbedding", "check_embeddings", "embedding_keys", "join_embeddings", "read_embedding"]
+__all__ = ["JoinedEmbedding", "check_embeddings", "embedding_keys", "join_embeddings", "read_embedding", "same_vectors"]
+
+_SAME = 1e-3
+"""Of the spread: encoded twice, an embedding differs by rounding."""
 
 
 class JoinedEmbedding(NamedTuple):
@@ -98,6 +101,12 @@ def read_embedding(adata: AnnData, key: str) -> np.ndarray:
         )
         raise ArgumentError(msg)
     return np.ascontiguousarray(values)
+
+
+def same_vectors(vectors: np.ndarray, stored: np.ndarray) -> bool:
+    """Whether ``vectors`` ``(G, D)`` are the ``stored`` ones, up to the rounding of another run of the encoder."""
+    room = _SAME * float(np.nanstd(stored))
+    return vectors.shape == stored.shape and np.allclose(vectors, stored, rtol=0, atol=room, equal_nan=True)
 
 
 def join_embeddings(parts: Sequence[np.ndarray]) -> JoinedEmbedding:

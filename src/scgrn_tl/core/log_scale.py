@@ -60,7 +60,7 @@ def warn_of_scale(totals: Mapping[str, float], to_log2: float) -> None:
     if len(totals) != 1:
         return
     ((scale, total),) = totals.items()
-    taken_as = "base 2" if to_log2 == 1 else "natural"
+    taken_as = "base 2" if to_log2 == 1 else "natural" if np.isclose(to_log2, 1 / np.log(2)) else "another base"
     if scale == "none":
         warn_user(
             f"Expression is taken as logarithms, but its values sum to {total:,.6g} in every cell, as normalised "
@@ -71,6 +71,12 @@ def warn_of_scale(totals: Mapping[str, float], to_log2: float) -> None:
             "Expression looks like natural logarithms, such as `sc.pp.log1p` makes, but is taken as logarithms to base "
             '2: there is no uns["log1p"] that says otherwise. Set `adata.uns["log1p"] = {"base": None}`, which holds '
             "for X and layers, or hand over counts."
+        )
+    elif scale == "base 2" and taken_as != "base 2":
+        warn_user(
+            'Expression looks like logarithms to base 2, but uns["log1p"], which holds for X and layers, says that it '
+            f"is to another base: values are multiplied by {to_log2:.3f} on the way to tokens. If it was not "
+            '`sc.pp.log1p` that made them, set `adata.uns["log1p"] = {"base": 2}`.'
         )
     elif scale == taken_as and not EXPECTED_TOTAL / FACTOR <= total <= EXPECTED_TOTAL * FACTOR:
         warn_user(

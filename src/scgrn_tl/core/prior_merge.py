@@ -16,6 +16,8 @@ from .prior_files import name_of_file
 from .prior_forms import are_regulons, is_regulon_dict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
     from .network import PriorNetwork
@@ -84,11 +86,11 @@ def named_priors(prior: Any, adata: AnnData | None) -> dict[str, Any] | None:
         if prior and (has_edge_columns(prior) or is_regulon_dict(prior)):
             return None
         named = {str(name): member for name, member in prior.items()}
+        if len(named) < len(prior):
+            msg = f"Two priors have the same name as text, of {list(prior)}: no one could tell their edges apart."
+            raise PriorError(msg)
     elif isinstance(prior, (list, tuple)) and not are_regulons(prior):
-        named = {}
-        for number, member in enumerate(prior, start=1):
-            name = _name_of(member, adata) or f"prior_{number}"
-            named[name if name not in named else f"{name}_{number}"] = member
+        named = dict(zip(_names_in_list(prior, adata), prior, strict=True))
     else:
         return None
     if not named:
@@ -98,6 +100,18 @@ def named_priors(prior: Any, adata: AnnData | None) -> dict[str, Any] | None:
         msg = f"A prior cannot be called {unusable[0]!r}: {SEPARATOR!r} stands between the names of several."
         raise PriorError(msg)
     return named
+
+
+def _names_in_list(priors: Sequence[Any], adata: AnnData | None) -> list[str]:
+    """A name for each, no two the same: its own, or its place; of a name that is taken, with its place."""
+    own = [_name_of(prior, adata) for prior in priors]
+    names: list[str] = []
+    for number, name in enumerate(own, start=1):
+        chosen = name or f"prior_{number}"
+        while chosen in names or (chosen != name and chosen in own):
+            chosen += f"_{number}"
+        names.append(chosen)
+    return names
 
 
 def _name_of(prior: Any, adata: AnnData | None) -> str:

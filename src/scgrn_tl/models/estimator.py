@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scgrn_tl.core.device import resolve_device
-from scgrn_tl.core.door import make_task
+from scgrn_tl.core.door import make_task, open_anndata
 from scgrn_tl.core.edge_splits import split_edges
 from scgrn_tl.core.embedding_source import EmbeddingSource
 from scgrn_tl.core.errors import ArgumentError, WeightsError
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from anndata import AnnData
+    from mudata import MuData
 
     from scgrn_tl.core.random import RNGLike
     from scgrn_tl.core.split import EdgeSplit
@@ -75,7 +76,7 @@ class ScTransNet(ScoringModel):
     @classmethod
     def from_anndata(
         cls,
-        adata: AnnData,
+        adata: AnnData | MuData,
         prior: Any,
         *,
         use_rep: str | Iterable[str] | None = "scbert",
@@ -85,6 +86,7 @@ class ScTransNet(ScoringModel):
         validation_fraction: float = 0.1,
         device: str | None = None,
         rng: RNGLike = 0,
+        modality: str = "rna",
         **changes: Any,
     ) -> Self:
         """A model that :meth:`fit` then fits to the genes of an AnnData, as :func:`scgrn_tl.tl.fit_grn` would.
@@ -92,17 +94,18 @@ class ScTransNet(ScoringModel):
         Parameters
         ----------
         adata
-            Cells × genes; nothing is written into it.
+            Cells × genes, or a MuData with ``modality``; nothing is written into it.
         prior
             Known edges, in any form that :meth:`scgrn_tl.core.PriorNetwork.from_any` reads.
         use_rep
             Key of the gene embedding in ``varm``, which has to be there, or keys of several; ``None`` for none.
-        layer, tf_names, split, validation_fraction, device, rng
+        layer, tf_names, split, validation_fraction, device, rng, modality
             See :func:`scgrn_tl.tl.fit_grn`. The same ``rng`` gives the same model.
         **changes
             Hyper-parameters of :class:`ScTransNetConfig`.
         """
         model = cls(**changes)
+        adata = open_anndata(adata, modality=modality)
         keys = embedding_keys(use_rep)
         parts = [read_embedding(adata, key) for key in keys]
         embedding = join_embeddings(parts) if parts else None

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from scgrn_tl.core.calibration import PlattScaling
     from scgrn_tl.core.network import PriorNetwork
+    from scgrn_tl.core.task import GRNTask
 
     from .fitted_state import FittedState
 
@@ -127,13 +128,12 @@ def transfer(
     check_unique_genes(genes)
     shared = SharedGenes.match(state, genes)
     present = set(genes)
-    further = [source for source, _ in pairs or [] if source in present]
-    if tf_names is not None:
-        further += [genes[place] for place in gene_indices(tf_names, genes, what="TF names")]
+    further = [] if tf_names is None else [genes[place] for place in gene_indices(tf_names, genes, what="TF names")]
     embedding = read_new_embedding(state, data, use_rep)
     messages, trained_on = message_network(state, genes, prior, data)
     fitted = set(state.regulators)
-    names = dict.fromkeys([*further, *(genes[place] for place in messages.regulators), *sorted(fitted & present)])
+    tfs = {*further, *(genes[place] for place in messages.regulators), *(fitted & present)}
+    names = tfs | {source for source, _ in pairs or [] if source in present}
     if not names:
         msg = (
             f"None of the model's {len(fitted):,} regulators is among the data's genes. Name regulators to score "
@@ -145,8 +145,10 @@ def transfer(
             "None of the edges that the model was trained on is among the data's genes: no gene hears of any other. "
             "Give known edges (`prior=`)."
         )
-    task = make_task(data, layer=layer, tf_names=list(names), embedding=embedding, seed=state.seed or 0)
-    scores, agreement = _score(state, task, shared, messages)
+    task = make_task(data, layer=layer, tf_names=sorted(names), embedding=embedding, seed=state.seed or 0)
+    # a pair that is asked about makes no regulator of a gene: another pair's score would depend on it
+    is_tf = np.array([gene in tfs for gene in genes])
+    scores, agreement = _score(state, task, shared, messages, is_tf)
     found = TransferredNetwork(
         genes=genes,
         scores=scores,
@@ -164,10 +166,10 @@ def transfer(
 
 @torch.no_grad()
 def _score(
-    state: FittedState, task: Any, shared: SharedGenes, messages: PriorNetwork
+    state: FittedState, task: GRNTask, shared: SharedGenes, messages: PriorNetwork, is_tf: np.ndarray
 ) -> tuple[GRNScores, float | None]:
     """Logits and attention. Averages that a score is centred by stay those of the model's own genes."""
-    inputs, agreement = new_inputs(state, task, shared)
+    inputs, agreement = new_inputs(state, task, shared, is_tf)
     use_gnn = state.config.use_gnn
     graph = graph_of(inputs, messages) if use_gnn else None
     own_graph = graph_of(state.inputs, state.prior) if use_gnn else None

@@ -210,14 +210,15 @@ def message_network(
     return network, network.among(trained)
 
 
-def new_inputs(state: FittedState, task: GRNTask, shared: SharedGenes) -> tuple[GeneInputs, float | None]:
+def new_inputs(
+    state: FittedState, task: GRNTask, shared: SharedGenes, is_tf: np.ndarray
+) -> tuple[GeneInputs, float | None]:
     """What the network reads of the genes of ``task``, on the model's device; and how well components agree.
 
-    Genes that the model never saw have average hub rates.
+    Genes that the model never saw have average hub rates. In the graph those of ``is_tf``, ``bool (G,)``, are nodes of
+    the type of regulators.
     """
     own, device = state.inputs, state.inputs.features.device
-    node_type = np.zeros(task.n_genes, dtype=np.int64)
-    node_type[task.regulators] = 1
     regulator_rate = dict(zip(state.regulators, own.regulator_rate.tolist(), strict=True))
     target_rate = np.zeros(task.n_genes, dtype=np.float32)
     target_rate[shared.rows] = own.target_rate.cpu().numpy()[shared.own_rows]
@@ -231,7 +232,7 @@ def new_inputs(state: FittedState, task: GRNTask, shared: SharedGenes) -> tuple[
     inputs = GeneInputs(
         torch.from_numpy(features),
         embedding,
-        node_type=torch.from_numpy(node_type),
+        node_type=torch.from_numpy(is_tf.astype(np.int64)),
         regulators=torch.from_numpy(task.regulators),
         regulator_rate=torch.tensor(rates, dtype=torch.float32),
         target_rate=torch.from_numpy(target_rate),

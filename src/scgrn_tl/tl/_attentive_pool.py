@@ -8,12 +8,12 @@ import numpy as np
 
 from scgrn_tl.core import ArgumentError, check_unique_genes
 from scgrn_tl.core.argument_types import typed_arguments
+from scgrn_tl.core.slots import Slots, check_key, open_anndata, run_record, write_slots
 
 from ._cell_groups import CellGroups, by_batch
 from ._cell_weighting import CellWeighting
 from ._embedded_cells import open_cells
 from ._group_embeddings import group_record
-from ._slots import Slots, check_key, open_anndata, run_record, write_slots
 from ._stored_embedding import read_stored_embedding
 from ._strata import Stratum, pool_strata
 

@@ -22,12 +22,12 @@ from scgrn_tl.core.agreement import (
     shared_neighbors,
 )
 from scgrn_tl.core.argument_types import typed_arguments
+from scgrn_tl.core.slots import Slots, check_key, open_anndata, run_record, write_slots
 
 from ._cell_groups import CellGroups
 from ._cell_weighting import CellWeighting
 from ._embedded_cells import open_cells
 from ._group_embeddings import why_of_others
-from ._slots import Slots, check_key, open_anndata, run_record, write_slots
 from ._stored_embedding import read_stored_embedding
 from ._strata import Stratum, pool_strata
 

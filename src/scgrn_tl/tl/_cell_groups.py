@@ -11,8 +11,7 @@ import pandas as pd
 
 from scgrn_tl.core import ArgumentError, MissingKeyError
 from scgrn_tl.core.names import did_you_mean
-
-from ._slots import clean_name
+from scgrn_tl.core.slots import clean_name
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -9,10 +9,10 @@ import numpy as np
 
 from scgrn_tl.core import ArgumentError
 from scgrn_tl.core.names import did_you_mean
+from scgrn_tl.core.slots import clean_name
 from scgrn_tl.core.user_warning import warn_user
 
 from ._cell_groups import CellGroups
-from ._slots import clean_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,12 +12,12 @@ from scgrn_tl.core import ArgumentError, check_unique_genes, make_task, parallel
 from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.coefficient_contrast import contrast_coefficients, permutation_pvalues, permute_within
 from scgrn_tl.core.parallel import check_n_jobs
+from scgrn_tl.core.slots import Slots, check_key, open_anndata, run_record, write_slots
 from scgrn_tl.core.user_warning import warn_user
 
 from ._cell_groups import CellGroups
 from ._compared_cells import choose_groups, compared_cells
 from ._compared_edges import CELLS_PER_REGULATOR, candidate_edges, keep_likeliest, log_odds
-from ._slots import Slots, check_key, open_anndata, run_record, write_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,6 +6,7 @@ import logging
 import time
 import warnings
 from collections import Counter
+from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,11 +18,11 @@ from scgrn_tl.core import ArgumentError, GRNTask, make_task, parallel_map, resol
 from scgrn_tl.core.calibration import calibrate
 from scgrn_tl.core.edge_evidence import codetected_cells, expected_edges, summarize_resamples
 from scgrn_tl.core.parallel import check_n_jobs
+from scgrn_tl.core.slots import Slots, check_key, open_anndata, run_record, write_slots
 from scgrn_tl.core.user_warning import warn_user
 
 from ._cell_resamples import CellResampling
 from ._resampled_embedding import ResampledEmbedding
-from ._slots import Slots, check_key, open_anndata, run_record, write_slots
 from ._stored_fit import StoredFit, read_stored_fit
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ def edge_evidence(
     ------
     ArgumentError
         If an argument cannot be used; if the network is not of :func:`fit_grn`, of a group, or of a joint fit; if
-        cells, genes or embedding are not those of the fit; or if a group's network is where a result would go.
+        cells, genes, expression or embedding are not those of the fit; or if another network is where a result would
+        go.
     MissingKeyError
         If there is no such network, record, column, layer or modality.
     SplitError
@@ -152,7 +154,7 @@ def edge_evidence(
     check_n_jobs(n_jobs)
     where = resolve_device(device)
     fitted = read_stored_fit(data, key, split)
-    _check_free(data, key_added)
+    _check_free(data, key, key_added)
     resampling = CellResampling(data, unit=unit, strata=strata)
     pairs = _Pairs.of(fitted.network)
     if not len(pairs.rows):
@@ -161,6 +163,7 @@ def edge_evidence(
     task = make_task(
         data, layer=fitted.layer, prior=fitted.prior, split=fitted.split, tf_names=fitted.regulators, device=where
     )
+    fitted.check_expression(task)
     if n_jobs is None and where.startswith("cuda"):
         n_jobs = 1
     draw_seed, fit_seed = spawn_seeds(rng, 2)
@@ -192,7 +195,8 @@ def edge_evidence(
         embedding={name: embedding.held.get(name, "pooled anew") for name in fitted.reps},
         seconds=time.perf_counter() - started,
     )
-    slots.uns[key_added] = {**data.uns.get(key_added, {}), "evidence": record}
+    beside = data.uns.get(key_added, {})
+    slots.uns[key_added] = {**(deepcopy(beside) if copy else beside), "evidence": record}
     return write_slots(adata, slots, modality=modality, copy=copy)
 
 
@@ -234,8 +238,14 @@ def _check(n_bootstraps: int, confidence: float) -> None:
         raise ArgumentError(msg)
 
 
-def _check_free(adata: AnnData, key_added: str) -> None:
-    """Raise where a group's network is kept under a name of the results, as of a group called "low"."""
+def _check_free(adata: AnnData, key: str, key_added: str) -> None:
+    """Raise where results would be taken for another network's, or take the place of one, of a group called "low"."""
+    if key_added != key and key_added in adata.varp:
+        msg = (
+            f".varp[{key_added!r}] is another network, whose evidence that of .varp[{key!r}] would be taken for: "
+            "choose a key_added that is no network's."
+        )
+        raise ArgumentError(msg)
     record = adata.uns.get(key_added)
     if key_added in adata.uns and not hasattr(record, "get"):
         msg = f".uns[{key_added!r}] holds something else than a record: choose another key_added."

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scgrn_tl.core import ArgumentError, ExpressionError, check_unique_genes
+from scgrn_tl.core.slots import check_key
 
 from ._attention_rows import AttentionStore
 from ._cell_groups import CellGroups, rename_advice
 from ._encoder_source import check_weights
 from ._hidden_store import HiddenStore
-from ._slots import check_key
 from ._token_stream import check_listed_genes
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from scipy.special import logit
 from scgrn_tl.core import ArgumentError
 from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.genes import mismatch_hint
+from scgrn_tl.core.slots import Slots, check_key, open_anndata, run_record, write_slots
 from scgrn_tl.core.user_warning import warn_user
 from scgrn_tl.get import grn_df
 from scgrn_tl.get._edge_pairs import pairs_of
@@ -19,7 +20,6 @@ from scgrn_tl.get._slots import n_renamed, stored_prior
 from ._cell_groups import CellGroups
 from ._fitted_embedding import fitted_embedding, network_params
 from ._message_table import message_table
-from ._slots import Slots, check_key, open_anndata, run_record, write_slots
 from ._weight_shares import weight_shares
 
 if TYPE_CHECKING:

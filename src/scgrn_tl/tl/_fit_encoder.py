@@ -15,9 +15,9 @@ import numpy as np
 
 from scgrn_tl._settings import settings
 from scgrn_tl.core import ArgumentError, GeneVocabulary, check_unique_genes
+from scgrn_tl.core.slots import Slots, run_record, write_slots
 
 from ._encoder_training import EncoderShape, TrainingCells
-from ._slots import Slots, run_record, write_slots
 
 if TYPE_CHECKING:
     import os

@@ -25,6 +25,7 @@ from scgrn_tl.core import (
 from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.calibration import calibrate
 from scgrn_tl.core.gene_embedding import JoinedEmbedding, check_embeddings, embedding_keys, join_embeddings
+from scgrn_tl.core.slots import check_key, open_anndata, run_record, write_slots
 
 from ._fitted_embedding import data_record
 from ._group_embeddings import embeddings_of_groups
@@ -32,7 +33,6 @@ from ._group_networks import FittedNetwork, add_group_networks, check_groups, st
 from ._joint_embedding import JointEmbedding, check_joint, earlier_joint_slots
 from ._model_folder import check_model_to, save_model
 from ._network_slots import check_max_edges, network_slots
-from ._slots import check_key, open_anndata, run_record, write_slots
 
 if TYPE_CHECKING:
     import os
@@ -175,10 +175,10 @@ def fit_grn(
         (DataFrame: the edges trained on, which are those that carry messages, and validated on, as ``trained_on``
         tells; never those of a test part), ``prior_report`` (what was dropped from the prior), ``prior_sha256``, of
         several priors ``prior_sources`` (DataFrame: what each gave) and in ``prior`` a column ``sources``,
-        ``data`` (``n_cells``, ``n_genes``, ``embedding_sha256`` of each of ``use_rep``), ``seconds``. With
-        ``joint=True`` also ``joint`` (``n_cells``, ``n_cells_sampled``, ``weights_sha256`` of the encoder as it was,
-        ``shift``: how far the embedding moved, over its spread). With ``groupby``, ``groups`` (their names) and
-        ``group_fits`` (DataFrame: ``group``, as it stands in keys, ``label``, as in ``obs``, ``n_cells``,
+        ``data`` (``n_cells``, ``n_genes``, ``mean_expression``, ``embedding_sha256`` of each of ``use_rep``),
+        ``seconds``. With ``joint=True`` also ``joint`` (``n_cells``, ``n_cells_sampled``, ``weights_sha256`` of the
+        encoder as it was, ``shift``: how far the embedding moved, over its spread). With ``groupby``, ``groups`` (their
+        names) and ``group_fits`` (DataFrame: ``group``, as it stands in keys, ``label``, as in ``obs``, ``n_cells``,
         ``own_weight`` (w), ``use_rep``, ``auroc`` and ``auprc`` on the validation pairs).
 
     With ``groupby``, the same fields for every group, under ``f"{key_added}_{group}"``, but for ``std``; probabilities
@@ -244,7 +244,7 @@ def fit_grn(
     check_joint(
         data, entry, use_rep, joint=joint, joint_to=joint_to, n_models=n_models, key_added=key_added, params=params
     )
-    check_model_to(model_to, entry)
+    check_model_to(model_to, entry, joint_to)
     if joint and groupby is not None:
         msg = f"joint=True trains one encoder for all cells, but groupby={groupby!r} fits to groups: give one of both."
         raise ArgumentError(msg)
@@ -323,7 +323,7 @@ def fit_grn(
         prior_report=dict(network.report),
         **({} if network.sources is None else {"prior_sources": network.sources.report}),
         prior_sha256=known.sha256(),
-        data=data_record(data, reps if embedding is not None else ()),
+        data=data_record(data, reps if embedding is not None else (), task),
         seconds=time.perf_counter() - started,
     )
     if groups is not None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from scgrn_tl.core import ArgumentError, MissingKeyError, read_embedding
 from scgrn_tl.core.embedding_source import embedding_sha256
+from scgrn_tl.core.gene_embedding import same_vectors
 
 from ._cell_groups import CellGroups
 from ._stored_embedding import StoredEmbedding, read_stored_embedding
@@ -17,10 +19,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-__all__ = ["FittedEmbedding", "data_record", "fitted_embedding", "network_params"]
+    from scgrn_tl.core import GRNTask
 
-_SAME = 1e-3
-"""Of the spread: encoded twice, an embedding differs by rounding."""
+__all__ = ["FittedEmbedding", "data_record", "fitted_embedding", "mean_expression", "network_params"]
 
 
 class FittedEmbedding(NamedTuple):
@@ -46,14 +47,22 @@ def _record(adata: AnnData, key: str) -> Mapping[str, Any]:
     return record if hasattr(record, "get") else {}
 
 
-def data_record(adata: AnnData, reps: Sequence[str]) -> dict[str, Any]:
+def data_record(adata: AnnData, reps: Sequence[str], task: GRNTask | None = None) -> dict[str, Any]:
     """What a fit notes of its data, so that it can be told later whether the AnnData still holds the same.
 
-    ``n_cells``, ``n_genes``, and if there are ``reps``, ``embedding_sha256`` of each.
+    ``n_cells``, ``n_genes``, with a ``task`` the ``mean_expression`` in it, and if there are ``reps``,
+    ``embedding_sha256`` of each.
     """
     hashes = [embedding_sha256(read_embedding(adata, rep)) for rep in reps]
     of_reps = {"embedding_sha256": hashes} if hashes else {}
-    return {"n_cells": adata.n_obs, "n_genes": adata.n_vars, **of_reps}
+    of_task = {} if task is None else {"mean_expression": mean_expression(task)}
+    return {"n_cells": adata.n_obs, "n_genes": adata.n_vars, **of_task, **of_reps}
+
+
+def mean_expression(task: GRNTask) -> float:
+    """Over all genes and cells."""
+    values = task.expression.data if sparse.issparse(task.expression) else task.expression
+    return float(values.sum(dtype=np.float64) / np.prod(task.expression.shape))
 
 
 def fitted_embedding(adata: AnnData, key: str, rep: str) -> FittedEmbedding | str:
@@ -122,11 +131,8 @@ def _why_other_cells(adata: AnnData, key: str, rep: str, stored: StoredEmbedding
 def _why_not_tuned(adata: AnnData, key: str, rep: str, vectors: np.ndarray) -> str:
     """A joint fit stores what it was scored with: another embedding of the trained encoder is the same."""
     slot, params = f"{key}_scbert", network_params(adata, key)
-    if slot in adata.varm:
-        tuned = read_embedding(adata, slot)
-        room = _SAME * float(np.nanstd(tuned))
-        if vectors.shape == tuned.shape and np.allclose(vectors, tuned, rtol=0, atol=room, equal_nan=True):
-            return ""
+    if slot in adata.varm and same_vectors(vectors, read_embedding(adata, slot)):
+        return ""
     reason = f"The network was scored with the jointly trained varm[{slot!r}], not with varm[{rep!r}] (rep=). "
     if params.get("n_models", 1) > 1:
         return f"{reason}Of an ensemble, the trained encoders are not kept: fit with n_models=1 and joint_to=."

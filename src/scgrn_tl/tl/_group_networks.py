@@ -11,12 +11,12 @@ import pandas as pd
 
 from scgrn_tl.core import ArgumentError, read_embedding
 from scgrn_tl.core.gene_embedding import embedding_keys, join_embeddings
+from scgrn_tl.core.slots import Slots, run_record
 from scgrn_tl.core.user_warning import warn_user
 
 from ._cell_groups import CellGroups, rename_advice
 from ._fitted_embedding import data_record
 from ._network_slots import network_slots
-from ._slots import Slots, run_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -11,10 +11,10 @@ import numpy as np
 from scgrn_tl.core import ArgumentError, make_task, read_pseudotime, resolve_device, spawn_seeds
 from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.parallel import check_n_jobs
+from scgrn_tl.core.slots import check_key, open_anndata, run_record, write_slots
 
 from ._group_networks import stale_groups
 from ._network_slots import check_max_edges, network_slots
-from ._slots import check_key, open_anndata, run_record, write_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

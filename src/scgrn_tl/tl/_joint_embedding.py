@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scgrn_tl.core import GRNScores
+    from scgrn_tl.core.slots import Slots
     from scgrn_tl.methods import Method
     from scgrn_tl.models.scbert import ScBERT
-
-    from ._slots import Slots
 
 __all__ = ["JointEmbedding", "check_joint", "earlier_joint_slots"]
 

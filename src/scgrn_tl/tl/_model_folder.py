@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,6 @@ from scgrn_tl.core import ArgumentError
 from scgrn_tl.core.embedding_source import EmbeddingSource
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from anndata import AnnData
@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["check_model_to", "open_model", "save_model"]
 
 
-def check_model_to(folder: str | os.PathLike[str] | None, entry: Method) -> None:
-    """Raise :class:`ArgumentError` if the method leaves no model, or ``folder`` holds anything but one saved before."""
+def check_model_to(
+    folder: str | os.PathLike[str] | None, entry: Method, joint_to: str | os.PathLike[str] | None
+) -> None:
+    """Raise :class:`ArgumentError` if the method leaves no model, or ``folder`` cannot be one of a model's own.
+
+    It may hold nothing but a model saved before, which the new one takes the place of; so it cannot be that of the
+    encoder, ``joint_to``, or one above it.
+    """
     if folder is None:
         return
     if entry.name != "sctransnet":
@@ -33,6 +39,16 @@ def check_model_to(folder: str | os.PathLike[str] | None, entry: Method) -> None
     path = Path(folder).expanduser()
     if path.exists() and not (path.is_dir() and (_is_model(path) or not any(path.iterdir()))):
         msg = f"model_to={str(folder)!r} exists and is no folder of a model; name a new or empty one."
+        raise ArgumentError(msg)
+    if joint_to is not None and Path(joint_to).expanduser().absolute().is_relative_to(path.absolute()):
+        msg = (
+            f"model_to={str(folder)!r} would take the place of the encoder in joint_to={str(joint_to)!r}: name another "
+            "folder."
+        )
+        raise ArgumentError(msg)
+    at = next(parent for parent in path.absolute().parents if parent.exists())
+    if not at.is_dir() or not os.access(at, os.W_OK):
+        msg = f"model_to={str(folder)!r} cannot be written: {str(at)!r} is no folder, or not to be written to."
         raise ArgumentError(msg)
 
 

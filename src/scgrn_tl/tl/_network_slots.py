@@ -9,8 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from scgrn_tl.core import ArgumentError
-
-from ._slots import Slots
+from scgrn_tl.core.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable

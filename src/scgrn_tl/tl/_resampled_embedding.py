@@ -9,7 +9,7 @@ import numpy as np
 
 from scgrn_tl._settings import settings
 from scgrn_tl.core import ArgumentError, WeightsError, WeightsUnavailableError, read_embedding
-from scgrn_tl.core.gene_embedding import JoinedEmbedding, join_embeddings
+from scgrn_tl.core.gene_embedding import JoinedEmbedding, join_embeddings, same_vectors
 from scgrn_tl.core.user_warning import warn_user
 
 from ._cell_groups import CellGroups, by_batch
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from ._embedded_cells import EmbeddedCells
 
 __all__ = ["ResampledEmbedding"]
-
-_SAME = 1e-3
-"""Of the spread: encoded twice, an embedding differs by rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +146,7 @@ def _pool(
 
 
 def _check_same(pooled: np.ndarray, stored: np.ndarray, key: str) -> None:
-    room = _SAME * float(np.nanstd(stored))
-    if pooled.shape == stored.shape and np.allclose(pooled, stored, rtol=0, atol=room, equal_nan=True):
+    if same_vectors(pooled, stored):
         return
     msg = (
         f"varm[{key!r}] is not what its encoder makes of the cells as they are: expression, batches or the embedding "

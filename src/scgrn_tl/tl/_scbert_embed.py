@@ -12,6 +12,7 @@ import numpy as np
 
 from scgrn_tl.core import resolve_device, spawn_seeds
 from scgrn_tl.core.argument_types import typed_arguments
+from scgrn_tl.core.slots import Slots, open_anndata, run_record, write_slots
 
 from ._attention_rows import AttentionInMemory, attention_rows, fits_in_memory
 from ._cell_store import CellStore
@@ -23,7 +24,6 @@ from ._gene_pools import GenePools
 from ._group_embeddings import group_record
 from ._hidden_store import HiddenStore
 from ._resume_folder import ResumeFolder
-from ._slots import Slots, open_anndata, run_record, write_slots
 from ._token_stream import Expression, GeneSequence, TokenStream
 
 if TYPE_CHECKING:

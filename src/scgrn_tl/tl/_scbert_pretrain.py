@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from scgrn_tl.core import ArgumentError, check_unique_genes, resolve_device, spawn_seeds
 from scgrn_tl.core.argument_types import typed_arguments
+from scgrn_tl.core.slots import check_key, open_anndata
 
 from ._cell_groups import CellGroups
 from ._encoder_training import EncoderShape, EncoderTraining
 from ._fit_encoder import check_encoder_folder, fit_encoder, write_training_record
-from ._slots import check_key, open_anndata
 from ._token_stream import Expression
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 from scgrn_tl.core import ArgumentError, EdgeSplit, PriorNetwork, SplitError, spawn_seeds
 from scgrn_tl.get._slots import n_renamed, read_network, read_record, stored_prior
 
-from ._fitted_embedding import data_record
+from ._fitted_embedding import data_record, mean_expression
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy import sparse
 
+    from scgrn_tl.core import GRNTask
     from scgrn_tl.methods import Method
 
 __all__ = ["StoredFit", "read_stored_fit"]
+
+_SAME_MEAN = 1e-5
+"""Relative: sums of the same float32 values, stored in another order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +45,8 @@ class StoredFit:
         Keys of the gene embeddings in ``varm``.
     layer
         Of the expression; ``X`` if ``None``.
+    mean_expression
+        Over genes and cells, as the method saw it; ``None`` of a version that did not note it.
     seconds
         What the fit took.
     """
@@ -54,7 +60,19 @@ class StoredFit:
     regulators: list[str]
     reps: tuple[str, ...]
     layer: str | None
+    mean_expression: float | None
     seconds: float
+
+    def check_expression(self, task: GRNTask) -> None:
+        """Raise :class:`ArgumentError` where ``task`` holds other expression than the fit saw, normalised since."""
+        before, now = self.mean_expression, mean_expression(task)
+        if before is not None and not np.isclose(now, before, rtol=_SAME_MEAN, atol=0):
+            where = "adata.X" if self.layer is None else f"layers[{self.layer!r}]"
+            msg = (
+                f"{where} was changed since the network was fitted: its mean, logged, was {before:.6g}, is {now:.6g}. "
+                "Run `sg.tl.fit_grn` again, or put back what it was fitted to."
+            )
+            raise ArgumentError(msg)
 
 
 def read_stored_fit(adata: AnnData, key: str, split: EdgeSplit | None) -> StoredFit:
@@ -89,7 +107,7 @@ def read_stored_fit(adata: AnnData, key: str, split: EdgeSplit | None) -> Stored
             "Run `sg.tl.fit_grn(adata, prior)`; `sg.tl.infer_grn(n_models=…)` gives the spread of its scores."
         )
         raise ArgumentError(msg)
-    _check_is_plain(params, key)
+    _check_is_plain(record, params, key)
     reps = tuple(np.atleast_1d(params.get("use_rep", [])).astype(str).tolist())
     _check_data(adata, record, key, reps)
     frame = stored_prior(adata, key)
@@ -107,12 +125,19 @@ def read_stored_fit(adata: AnnData, key: str, split: EdgeSplit | None) -> Stored
         regulators=network.genes[network.is_regulator].astype(str).tolist(),
         reps=reps,
         layer=None if params.get("layer") is None else str(params["layer"]),
+        mean_expression=record["data"].get("mean_expression"),
         seconds=float(record.get("seconds", np.nan)),
     )
 
 
-def _check_is_plain(params: Mapping[str, Any], key: str) -> None:
-    """Raise for networks that are more than one fit to the cells."""
+def _check_is_plain(record: Mapping[str, Any], params: Mapping[str, Any], key: str) -> None:
+    """Raise for networks that are not one fit to the cells."""
+    if "transfer" in record:
+        msg = (
+            f".varp[{key!r}] is of a model that was fitted to other data (`sg.tl.transfer_grn`): nothing was fitted to "
+            "these cells. Ask for the evidence where the model was fitted, or fit here: `sg.tl.fit_grn(adata, prior)`."
+        )
+        raise ArgumentError(msg)
     if "group" in params:
         msg = (
             f".varp[{key!r}] is the network of a group of cells, which is pooled with that of all cells. Ask for the "

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scgrn_tl.core.gene_embedding import embedding_keys
+from scgrn_tl.core.slots import check_key, open_anndata, run_record, write_slots
 
 from ._fitted_embedding import data_record
 from ._group_networks import stale_groups
 from ._joint_embedding import earlier_joint_slots
 from ._model_folder import open_model
 from ._network_slots import check_max_edges, network_slots
-from ._slots import check_key, open_anndata, run_record, write_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
