@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -30,15 +32,19 @@ from scgrn_tl.core import (
     PriorError,
     ScgrnError,
     SplitError,
+    WeightsError,
     WeightsUnavailableError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from public_calls import World
 
-NAMESPACES = ("bm", "core", "datasets", "get", "io", "methods", "models", "pl", "tl")
+pytestmark = pytest.mark.usefixtures("gene_tables")
+
+NAMESPACES = ("bm", "core", "datasets", "get", "io", "methods", "models", "pl", "pp", "tl")
 PUBLIC = {
     f"{namespace}.{name}": getattr(module, name)
     for namespace in NAMESPACES
@@ -52,7 +58,7 @@ EXEMPT = {
     "core.to_dense": "numpy's own conversion in the innermost loop, of blocks that `iter_cells` has read",
 }
 """Public functions that need not refuse anything, and why."""
-LONG = {"bm.ablate", "bm.run", "tl.fit_grn", "tl.scbert_finetune", "tl.scbert_pretrain"}
+LONG = {"bm.ablate", "bm.run", "tl.edge_evidence", "tl.fit_grn", "tl.scbert_finetune", "tl.scbert_pretrain"}
 """Calls that train, wherever the junk is as good as another value."""
 
 JUNK = {
@@ -82,17 +88,29 @@ ALSO_CALLED = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some junk is a good name of a file or a folder, which is then written where the process is."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("world")
     with sg.settings.override(progress=False), pytest.MonkeyPatch.context() as patch:
         patch.setattr("pooch.HTTPDownloader.__call__", offline)
+        patch.setitem(sys.modules, "decoupler", SimpleNamespace(op=SimpleNamespace(collectri=edges, dorothea=edges)))
         yield make_world(folder)
 
 
 def offline(*_args: Any) -> None:
     msg = "the network is down"
     raise ConnectionError(msg)
+
+
+def edges(**_arguments: Any) -> pd.DataFrame:
+    """What decoupler downloads."""
+    return pd.DataFrame({"source": ["GATA1"], "target": ["KLF1"], "weight": [1.0], "confidence": ["A"]})
 
 
 def call(name: str, arguments: dict[str, Any]) -> None:
@@ -195,6 +213,12 @@ def other_genes(world: World) -> dict[str, Any]:
     return {"adata": adata}
 
 
+def other_encoder(world: World) -> dict[str, Any]:
+    adata = world.adata.copy()
+    adata.uns["scbert"]["weights"]["sha256"] = "0" * 64
+    return {"adata": adata}
+
+
 def other_split(world: World) -> dict[str, Any]:
     network = core.PriorNetwork.from_any(world.prior, [*world.adata.var_names, "NEW"])
     return {"split": sg.bm.split_edges(network, rng=0)}
@@ -248,16 +272,31 @@ BAD: list[tuple[str, Any, type[ScgrnError], str]] = [
     ("datasets.beeline", {"cell_type": "hESCs"}, ArgumentError, "hESC"),
     ("datasets.beeline_split", {"sample": 0}, ArgumentError, "sample"),
     ("datasets.collectri", {"organism": "yeast"}, ArgumentError, "yeast"),
+    ("datasets.dorothea", {"organism": "yeast"}, ArgumentError, "yeast"),
+    ("datasets.dorothea", {"levels": ["A", "E"]}, ArgumentError, "'E'"),
+    ("datasets.gene_names", {"organism": "rat"}, ArgumentError, "'mouse'"),
     ("datasets.scbert_weights", {"path": "nowhere.pth"}, WeightsUnavailableError, "nowhere.pth"),
     ("datasets.simulated", {"n_tfs": 13}, ArgumentError, "between 14"),
     ("datasets.tf_names", {"organism": "rat"}, ArgumentError, "mouse"),
+    ("datasets.trrust", {"organism": "mouse"}, ArgumentError, "sg.datasets.collectri"),
     ("get.grn_df", {"key": "other"}, MissingKeyError, "other"),
     ("get.grn_df", {"tfs": ["NOBODY"]}, ArgumentError, "NOBODY"),
     ("get.grn_metrics", {"key": "ground_truth"}, MissingKeyError, "ground_truth"),
     ("get.grn_metrics", {"key": 1}, ArgumentError, "key is a string"),
+    ("io.read_rankings", {"rankings": "nowhere.feather"}, ArgumentError, "nowhere.feather"),
+    ("io.read_rankings", {"rankings": pd.DataFrame({"KLF1": [0.5]}, index=["GATA1"])}, PriorError, "no ranking"),
+    ("io.read_rankings", {"top_n": 0}, ArgumentError, "top_n"),
+    ("io.read_rankings", {"motif_to_tf": {"motif9": "GATA1"}}, ArgumentError, "'motif9'"),
+    ("io.read_rankings", {"motif_to_tf": pd.DataFrame({"motif": ["motif1"]})}, ArgumentError, "gene_name"),
+    ("io.to_celloracle", {"key": "other"}, MissingKeyError, "other"),
     ("io.to_decoupler", {"min_probability": 2.0}, ArgumentError, "min_probability"),
     ("io.to_networkx", {"top_n": -1}, ArgumentError, "top_n"),
+    ("io.to_pyscenic", {"targets": ["NOBODY"]}, ArgumentError, "NOBODY"),
+    ("io.to_regulons", {"min_probability": -0.1}, ArgumentError, "min_probability"),
+    ("io.write_beeline", lambda w: {"path": w.folder / "nowhere" / "rankedEdges.csv"}, ArgumentError, "nowhere"),
     ("io.write_edges", {"path": "edges.xlsx"}, ArgumentError, ".csv"),
+    ("io.write_edges", {"format": "loom"}, ArgumentError, "'graphml'"),
+    ("io.write_edges", {"path": "edges.gmt.gz"}, ArgumentError, "'.gz'"),
     ("methods.get", {"name": "genie"}, ArgumentError, "genie3"),
     ("methods.names", {"role": "baseline"}, ArgumentError, "role"),
     ("models.fit_hub_rates", {"mask": np.zeros((4, 4), dtype=bool)}, ArgumentError, "0 pairs"),
@@ -270,15 +309,44 @@ BAD: list[tuple[str, Any, type[ScgrnError], str]] = [
     ("pl.calibration", other_split, SplitError, "genes"),
     ("pl.differential_grn", {"key": "other"}, MissingKeyError, "other"),
     ("pl.differential_grn", {"ax": "axes"}, ArgumentError, "ax is an Axes"),
+    ("pl.edge_evidence", {"key": "by_batch"}, MissingKeyError, "by_batch"),
+    ("pl.edge_evidence", {"top_n": 61}, ArgumentError, "from 1 to 60"),
+    ("pl.edge_evidence", {"edges": [("NOBODY", "TF01")]}, ArgumentError, "NOBODY"),
+    ("pl.edge_evidence", {"edges": [("TF01", "TF02")], "tfs": "TF01"}, ArgumentError, "tfs="),
     ("pl.edge_explanation", {"source": "NOBODY"}, ArgumentError, "NOBODY"),
     ("pl.grn_edges", {"reference": pd.DataFrame({"a": [1]})}, PriorError, "['a']"),
     ("pl.grn_edges", {"compare": "other"}, MissingKeyError, "other"),
     ("pl.roc_pr", {"key": ["grn", "other"]}, MissingKeyError, "other"),
     ("pl.training_history", {"key": "scbert"}, MissingKeyError, "history"),
+    ("pp.resolve_genes", {"organism": "rat"}, ArgumentError, "`tables={'rat': names}`"),
+    ("pp.resolve_genes", {"duplicates": "max"}, ArgumentError, "'sum'"),
+    ("pp.resolve_genes", {"min_overlap": 1.5}, ArgumentError, "min_overlap"),
+    ("pp.resolve_genes", {"vocabulary": []}, ArgumentError, "vocabulary"),
+    ("pp.resolve_genes", {"tables": {"human": pd.DataFrame({"name": ["A"]})}}, ArgumentError, "kind"),
+    ("pp.resolve_genes", {"key_added": "a/b"}, ArgumentError, "key_added"),
+    ("pp.resolve_genes", twice, DuplicateGenesError, "var_names_make_unique"),
+    ("pp.resolve_genes", other_genes, GeneOverlapError, "Ensembl"),
+    ("pp.resolve_names", {"names": "GATA1"}, ArgumentError, "['GATA1']"),
+    ("pp.resolve_names", {"organism": "mouse", "vocabulary": "scbert"}, ArgumentError, 'to="human"'),
+    ("pp.select_genes", {"n_top": -1}, ArgumentError, "n_top"),
+    ("pp.select_genes", {"alpha": 0.0}, ArgumentError, "alpha"),
+    ("pp.select_genes", {"pseudotime": "dpt_pseudotime", "groupby": "state"}, ArgumentError, "pseudotime, groupby"),
+    ("pp.select_genes", {"groupby": "kind"}, MissingKeyError, "kind"),
+    ("pp.select_genes", {"tf_names": ["X1"]}, GeneOverlapError, "X1"),
+    ("pp.select_genes", {"p_values": [0.5]}, ArgumentError, "(1,)"),
+    ("pp.select_genes", {"layer": "counted"}, MissingKeyError, "counted"),
+    ("pp.select_genes", with_expression(np.nan), ExpressionError, "NaN"),
+    ("pp.select_genes", twice, DuplicateGenesError, "var_names_make_unique"),
     ("tl.attentive_pool", {"weighting": "median"}, ArgumentError, "'softmax'"),
     ("tl.attentive_pool", {"key": "other"}, MissingKeyError, "other"),
     ("tl.batch_agreement", {"batch_key": "lane"}, MissingKeyError, "lane"),
     ("tl.differential_grn", {"group": "nobody"}, ArgumentError, "nobody"),
+    ("tl.edge_evidence", {"n_bootstraps": 1}, ArgumentError, "at least 2"),
+    ("tl.edge_evidence", {"confidence": 1.0}, ArgumentError, "confidence"),
+    ("tl.edge_evidence", {"key": "other"}, MissingKeyError, "other"),
+    ("tl.edge_evidence", {"unit": "donor"}, MissingKeyError, "donor"),
+    ("tl.edge_evidence", {"split": None}, SplitError, "split"),
+    ("tl.edge_evidence", lambda w: {"adata": w.adata[:20].copy()}, ArgumentError, "30 cells"),
     ("tl.explain_edges", {"edges": [("NOBODY", "TF01")]}, ArgumentError, "NOBODY"),
     ("tl.fit_grn", {"method": "pearson"}, ArgumentError, "sg.tl.infer_grn"),
     ("tl.fit_grn", {"dropuot": 0.1}, ArgumentError, "Did you mean 'dropout'?"),
@@ -300,6 +368,15 @@ BAD: list[tuple[str, Any, type[ScgrnError], str]] = [
     ("tl.scbert_pretrain", {"heads": 0}, ArgumentError, "heads"),
     ("tl.scbert_pretrain", {"genes": ["X1", "X2"]}, GeneOverlapError, "24 genes"),
     ("tl.scbert_pretrain", twice, DuplicateGenesError, "var_names_make_unique"),
+    ("tl.transfer_grn", {"model": "nowhere"}, WeightsError, "nowhere"),
+    ("tl.transfer_grn", {"model": pd.DataFrame()}, ArgumentError, "ScTransNet"),
+    ("tl.transfer_grn", other_genes, GeneOverlapError, "model's"),
+    ("tl.transfer_grn", twice, DuplicateGenesError, "var_names_make_unique"),
+    ("tl.transfer_grn", with_expression(-1.0), ExpressionError, "negative"),
+    ("tl.transfer_grn", {"use_rep": "other"}, MissingKeyError, "other"),
+    ("tl.transfer_grn", other_encoder, WeightsError, "encoder"),
+    ("tl.transfer_grn", {"prior": pd.DataFrame({"source": ["A"], "target": ["B"]})}, PriorError, "genes"),
+    ("tl.transfer_grn", {"max_edges": 0}, ArgumentError, "max_edges"),
 ]  # fmt: skip
 
 
