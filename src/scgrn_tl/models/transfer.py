@@ -18,6 +18,7 @@ from scgrn_tl.core.user_warning import warn_user
 
 from .edge_effects import mean_attention
 from .ensemble_scores import ensemble_logits, graph_of
+from .threads import threads_for
 from .transfer_inputs import SharedGenes, check_transferable, message_network, new_inputs, read_new_embedding
 
 if TYPE_CHECKING:
@@ -146,7 +147,8 @@ def transfer(
             "Give known edges (`prior=`)."
         )
     task = make_task(data, layer=layer, tf_names=list(names), embedding=embedding, seed=state.seed or 0)
-    scores, agreement = _score(state, task, shared, messages)
+    with threads_for(task.n_genes * max(*state.config.gnn_widths, len(task.regulators))):
+        scores, agreement = _score(state, task, shared, messages)
     found = TransferredNetwork(
         genes=genes,
         scores=scores,
