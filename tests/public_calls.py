@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 import scgrn_tl as sg
-from scgrn_tl.core import GeneVocabulary, GRNScores, PriorNetwork, make_task, summarize_expression
+from scgrn_tl.core import GeneVocabulary, GRNScores, PriorNetwork, summarize_expression
 from scgrn_tl.models import ScBERT, ScBERTConfig, ScTransNet
 
 if TYPE_CHECKING:
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import anndata as ad
-    import pandas as pd
 
 FAST = {"epochs": 2, "gnn_widths": (8, 8), "gnn_heads": 2, "channel_hidden": 8, "channel_width": 4}
+HUMAN = ["GATA1", "KLF1", "TCL5", "SPI1", "CEBPA", "p53"]
+"""Names that the small tables of the fixture ``gene_tables`` know."""
 TINY = {"dim": 8, "depth": 1, "heads": 2, "dim_head": 4, "max_epochs": 1}
 
 
@@ -54,6 +56,7 @@ def make_world(folder: Path) -> World:
     split = sg.bm.split_edges(network, rng=0)
     sg.tl.fit_grn(adata, prior, split=split, **FAST)
     sg.tl.explain_edges(adata, top_n=2)
+    sg.tl.edge_evidence(adata, split=split, n_bootstraps=2)
     states = adata.obs["state"].unique()
     sg.tl.differential_grn(
         adata,
@@ -67,7 +70,7 @@ def make_world(folder: Path) -> World:
     results = sg.bm.run(
         adata, ["pearson", "hub_floor", "random"], splits=["random"], n_samples=1, out=folder / "results"
     )
-    model = ScTransNet(**FAST).fit(make_task(adata, prior=network, split=split, embedding=adata.varm["scbert"]))
+    model = ScTransNet.from_anndata(adata, prior, split=split, **FAST).fit()
     model.save(folder / "network")
     scores = GRNScores(
         network.regulators, np.random.default_rng(0).normal(size=(len(network.regulators), adata.n_vars))
@@ -82,6 +85,20 @@ def _expression(w: World) -> dict[str, Any]:
 
 def _edges_of(w: World) -> dict[str, Any]:
     return {"adata": w.adata, "tfs": None, "targets": None, "min_probability": "auto", "top_n": 5, "modality": "rna"}
+
+
+def _human(w: World) -> ad.AnnData:
+    """Counts of genes that go by names of human genes."""
+    named = w.adata[:, : len(HUMAN)].copy()
+    named.var_names = HUMAN
+    named.X = np.ones(named.shape, dtype=np.float32)
+    return named
+
+
+def _rankings() -> pd.DataFrame:
+    """As cisTarget's databases: a row per motif, and in it the place of each gene."""
+    ranks = [[0, 1, 2, 3], [3, 2, 1, 0]]
+    return pd.DataFrame(ranks, index=["motif1", "motif2"], columns=["KLF1", "TAL1", "SPI1", "MYC"])
 
 
 def _labels(_: World) -> dict[str, Any]:
@@ -145,14 +162,23 @@ CALLS: dict[str, Callable[[World], dict[str, Any]]] = {
     "datasets.beeline": lambda _: {"cell_type": "hESC"},
     "datasets.beeline_split": lambda _: {"cell_type": "hESC"},
     "datasets.collectri": lambda _: {"organism": "human"},
+    "datasets.dorothea": lambda _: {"organism": "human", "levels": "A"},
+    "datasets.gene_names": lambda _: {"organism": "human"},
+    "datasets.gene_orthologs": lambda _: {},
     "datasets.scbert_vocabulary": lambda _: {},
     "datasets.scbert_weights": lambda w: {"path": w.folder / "encoder" / "model.safetensors"},
     "datasets.simulated": lambda _: {"n_cells": 12, "n_genes": 12, "n_tfs": 3, "n_batches": 2, "mean_targets": 3.0},
     "datasets.tf_names": lambda _: {"organism": "human"},
+    "datasets.trrust": lambda _: {"organism": "human"},
     "get.grn_df": _edges_of,
     "get.grn_metrics": lambda w: {"adata": w.adata},
+    "io.read_rankings": lambda _: {"rankings": _rankings(), "top_n": 2, "motif_to_tf": {"motif1": "GATA1"}},
+    "io.to_celloracle": _edges_of,
     "io.to_decoupler": _edges_of,
     "io.to_networkx": _edges_of,
+    "io.to_pyscenic": _edges_of,
+    "io.to_regulons": _edges_of,
+    "io.write_beeline": lambda w: _edges_of(w) | {"path": w.folder / "rankedEdges.csv"},
     "io.write_edges": lambda w: _edges_of(w) | {"path": w.folder / "edges.csv"},
     "methods.get": lambda _: {"name": "pearson"},
     "methods.method": lambda _: {
@@ -168,6 +194,7 @@ CALLS: dict[str, Callable[[World], dict[str, Any]]] = {
     "pl.benchmark": lambda w: {"table": w.results},
     "pl.calibration": lambda w: {"adata": w.adata, "split": w.split, "ax": _ax()},
     "pl.differential_grn": lambda w: {"adata": w.adata, "max_qvalue": 1.0, "ax": _ax()},
+    "pl.edge_evidence": lambda w: {"adata": w.adata, "top_n": 5, "ax": _ax()},
     "pl.edge_explanation": lambda w: {
         "adata": w.adata,
         **w.adata.uns["edge_explanation"]["edges"].iloc[0][["source", "target"]].to_dict(),
@@ -175,6 +202,12 @@ CALLS: dict[str, Callable[[World], dict[str, Any]]] = {
     "pl.grn_edges": lambda w: {"adata": w.adata, "top_n": 5, "min_probability": None, "ax": _ax()},
     "pl.roc_pr": lambda w: {"data": w.adata, "split": w.split},
     "pl.training_history": lambda w: {"adata": w.adata, "ax": _ax()},
+    "pp.resolve_genes": lambda w: {"adata": _human(w), "min_overlap": 0.1},
+    "pp.resolve_names": lambda _: {"names": HUMAN},
+    "pp.select_genes": lambda w: {
+        "adata": w.adata, "n_top": 5, "tf_names": list(w.adata.var_names[:3]), "key_added": "chosen",
+        "copy": True,
+    },
     "tl.attentive_pool": lambda w: {
         "adata": w.adata, "weighting": "mean", "key_added": "pooled", "temperature": 1.0, "top_k": None,
     },
@@ -185,6 +218,8 @@ CALLS: dict[str, Callable[[World], dict[str, Any]]] = {
         "reference": w.adata.obs["state"].unique()[1], "min_cells": 3, "min_probability": 0.0,
         "n_permutations": 20, "n_jobs": 1,
     },
+    "tl.edge_evidence": lambda w: {"adata": w.adata, "split": w.split, "n_bootstraps": 2, "n_jobs": 1, "device": "cpu",
+        "key_added": "resampled"},
     "tl.explain_edges": lambda w: {"adata": w.adata, "top_n": 2},
     "tl.fit_grn": lambda w: {"adata": w.adata, "prior": w.prior, **FAST, "lr": 1e-3, "device": "cpu", "key_added": "g"},
     "tl.infer_grn": lambda w: {"adata": w.adata, "method": "pearson", "key_added": "p", "device": "cpu"},
@@ -193,5 +228,6 @@ CALLS: dict[str, Callable[[World], dict[str, Any]]] = {
     | {"adata": w.adata, "weights": w.folder / "encoder", "weights_dir": w.folder / "tuned", "train_blocks": 1},
     "tl.scbert_pretrain": lambda w: {name: value for name, value in _encoding(w).items() if name != "min_overlap"}
     | TINY | _training() | {"adata": w.adata, "weights_dir": w.folder / "trained", "gene_init": "random"},
+    "tl.transfer_grn": lambda w: {"adata": w.adata, "model": w.model, "device": "cpu", "key_added": "transferred"},
 }  # fmt: skip
 """Name of each public function → the arguments of a call that works."""

@@ -353,7 +353,7 @@ def test_damaged_files_are_refused(fitted, tmp_path, damage, message):
     [
         ({"dropout": 1.0}, "0 <= dropout < 1"),
         ({"epochs": 0}, "epochs > 0"),
-        ({"decoder": "bilinear"}, "decoder in"),
+        ({"decoder": "bilinear"}, "decoder is one of"),
         ({"gnn_widths": (10,)}, "divisible by gnn_heads"),
         ({"widht": 3}, "no such hyper-parameter"),
     ],

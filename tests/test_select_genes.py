@@ -293,7 +293,7 @@ def test_subsets_and_files(kind, tmp_path):
     ("arguments", "error", "message"),
     [
         ({"n_top": -1}, ArgumentError, "n_top is a number of genes"),
-        ({"n_top": 2.5}, ArgumentError, "n_top is a number of genes"),
+        ({"n_top": 2.5}, ArgumentError, "n_top is a whole number"),
         ({"alpha": 0}, ArgumentError, "alpha lies between"),
         ({"n_knots": 1}, ArgumentError, "n_knots is 2 or more"),
         ({"p_values": "p", "pseudotime": "time"}, ArgumentError, "only one of p_values, pseudotime"),

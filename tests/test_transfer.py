@@ -382,7 +382,7 @@ def test_what_reads_the_cells_themselves_cannot_be_transferred(adata):
         (lambda model, adata: model.score(adata, tf_names=["nope"]), GeneOverlapError, "TF names"),
         (lambda model, adata: model.score(adata, layer="nope"), MissingKeyError, "nope"),
         (lambda model, adata: model.score(md.MuData({"rna": adata}), modality="no"), MissingKeyError, "modality"),
-        (lambda model, adata: model.transfer(adata.X), ArgumentError, "data is an AnnData or a MuData"),
+        (lambda model, adata: model.transfer(adata.X), ArgumentError, "adata is an AnnData or a MuData"),
         (lambda model, adata: ScTransNet().score(adata), ArgumentError, "not fitted"),
     ],
 )

@@ -27,6 +27,18 @@ def infer(adata: ad.AnnData, prior: pd.DataFrame, folder: Path) -> pd.DataFrame:
     assert_type(sg.bm.evaluate(model.scores(), split), pd.Series)
     assert_type(sg.methods.get("genie3"), sg.methods.Method)
     assert_type(sg.datasets.tf_names("mouse"), list[str])
+    sg.tl.transfer_grn(adata, model, prior=prior, device="cpu")
+    assert_type(sg.tl.edge_evidence(adata, n_bootstraps=2, copy=True), ad.AnnData | MuData | None)
+    assert_type(sg.pp.resolve_genes(adata, duplicates="sum", vocabulary=prior), ad.AnnData | MuData | None)
+    assert_type(sg.pp.resolve_names(["CTGF"], tables={"human": prior}), pd.DataFrame)
+    assert_type(sg.pp.select_genes(adata, p_values=np.ones(3)), ad.AnnData | MuData | None)
+    assert_type(sg.io.to_regulons(adata, top_n=3), dict[str, dict[str, float]])
+    assert_type(sg.io.read_rankings(folder / "rankings.feather", motif_to_tf={"motif": "GATA1"}), pd.DataFrame)
+    assert_type(sg.datasets.gene_names("mouse"), pd.DataFrame)
+    assert_type(model.score(adata, [("GATA1", "KLF1")]), pd.DataFrame)
+    assert_type(model.transfer(adata), sg.models.TransferredNetwork)
+    assert_type(ScTransNet.load(folder), ScTransNet)
+    sg.pl.edge_evidence(adata, ("GATA1", "KLF1")).set_title("evidence")
     sg.pl.training_history(adata).set_title("loss")
     sg.io.write_edges(adata, folder / "edges.csv", format="tsv")
     try:
@@ -45,4 +57,10 @@ def mistakes(adata: ad.AnnData) -> None:
     sg.models.ScTransformer()  # type: ignore[attr-defined]
     sg.tl.infer_grn(adata, n_jobs=1.5)  # type: ignore[arg-type]
     sg.get.grn_df(adata, top_n="all")  # type: ignore[arg-type]
+    sg.pp.resolve_genes(adata, duplicates="max")  # type: ignore[arg-type]
+    sg.io.write_edges(adata, "edges.loom", format="loom")  # type: ignore[arg-type]
+    sg.datasets.gene_names("rat")  # type: ignore[arg-type]
+    sg.tl.edge_evidence(adata, n_bootstraps=0.5)  # type: ignore[arg-type]
+    sg.tl.transfer_grn(adata)  # type: ignore[call-arg]
+    sg.models.ScTransNet.load(5)  # type: ignore[arg-type]
     sg.nothing  # type: ignore[attr-defined]  # noqa: B018

@@ -59,6 +59,7 @@ there is more to say than which there are."""
 _MADE_BY = {
     "EdgeSplit": ", such as `sg.bm.split_edges` makes",
     "GRNScores": ", such as `sg.methods.get(name).run(task)` returns",
+    "ScBERT": ", such as `sg.models.load_scbert` reads",
     "PriorNetwork": ", such as `sg.core.PriorNetwork.from_any` makes",
 }
 
@@ -144,10 +145,10 @@ def _options(annotation: Any) -> list[Any] | None:
 
 
 def _is_value_type(annotation: Any) -> bool:
-    """Whether it is a class of this package's core, or one of :data:`CLASSES`."""
+    """Whether it is a class of this package's core or models, or one of :data:`CLASSES`."""
     if not isinstance(annotation, type):
         return False
-    return annotation.__name__ in CLASSES or annotation.__module__.startswith("scgrn_tl.core.")
+    return annotation.__name__ in CLASSES or annotation.__module__.startswith(("scgrn_tl.core.", "scgrn_tl.models."))
 
 
 def _is_flag(value: Any) -> bool:

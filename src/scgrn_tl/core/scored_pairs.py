@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,9 +33,9 @@ def read_pairs(pairs: Any) -> list[tuple[str, str]]:
     if isinstance(pairs, pd.DataFrame):
         source, target = edge_columns(pairs)
         return list(zip(pairs[source].astype(str), pairs[target].astype(str), strict=True))
-    listed = [] if isinstance(pairs, str) else list(pairs)
-    are_pairs = all(isinstance(pair, (tuple, list, np.ndarray)) and len(pair) == 2 for pair in listed)
-    if isinstance(pairs, str) or not are_pairs:
+    is_list = isinstance(pairs, Iterable) and not isinstance(pairs, (str, bytes, Mapping))
+    listed = list(pairs) if is_list else []
+    if not is_list or not all(isinstance(pair, (tuple, list, np.ndarray)) and len(pair) == 2 for pair in listed):
         msg = "pairs are (regulator, target) names, such as [('GATA1', 'KLF1')], or a table of 'source' and 'target'."
         raise ArgumentError(msg)
     return [(str(source), str(target)) for source, target in listed]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from scgrn_tl.core.errors import ArgumentError
+from scgrn_tl.core.argument_types import typed_arguments
 
 from ._files import fetch
 from ._registry import GENE_NAMES, ORTHOLOGS
@@ -20,6 +20,7 @@ _HEIR = r"\[(HGNC:\d+)\]"
 _MGI_COLUMN = "Mouse genome database ID(supplied by MGI)"
 
 
+@typed_arguments
 def gene_names(organism: Literal["human", "mouse"] = "human") -> pd.DataFrame:
     """Every name that a gene of an organism goes by: its symbol, its Ensembl id, previous symbols and aliases.
 
@@ -53,9 +54,6 @@ def gene_names(organism: Literal["human", "mouse"] = "human") -> pd.DataFrame:
           name      kind       gene symbol
     4481  CTGF  previous  HGNC:2500   CCN2
     """
-    if organism not in GENE_NAMES:
-        msg = f"There are gene names of {' and '.join(map(repr, GENE_NAMES))}, not of organism={organism!r}."
-        raise ArgumentError(msg)
     path = fetch(GENE_NAMES[organism])
     return _read_hgnc(path) if organism == "human" else _read_mgi(path)
 

@@ -90,6 +90,7 @@ def collectri(organism: str = "human") -> pd.DataFrame:
     return _edges(edges, "collectri")
 
 
+@typed_arguments
 def dorothea(organism: str = "human", levels: str | Sequence[str] = ("A", "B", "C")) -> pd.DataFrame:
     """DoRothEA (Garcia-Alonso et al. 2019): signed TF→target edges with levels of confidence.
 
@@ -130,7 +131,8 @@ def dorothea(organism: str = "human", levels: str | Sequence[str] = ("A", "B", "
     return _edges(edges, "dorothea").assign(confidence=edges["confidence"].astype(str).to_numpy(dtype=object))
 
 
-def trrust(organism: Literal["human"] = "human") -> pd.DataFrame:
+@typed_arguments
+def trrust(organism: str = "human") -> pd.DataFrame:
     """TRRUST version 2 (Han et al. 2018): TF→target edges out of the literature, many of them signed.
 
     Parameters

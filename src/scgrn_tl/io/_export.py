@@ -121,6 +121,7 @@ def to_decoupler(
     )
 
 
+@typed_arguments
 def to_celloracle(
     adata: AnnData | MuData,
     *,
@@ -164,6 +165,7 @@ def to_celloracle(
     )
 
 
+@typed_arguments
 def to_pyscenic(
     adata: AnnData | MuData,
     *,
@@ -206,6 +208,7 @@ def to_pyscenic(
     )
 
 
+@typed_arguments
 def to_regulons(
     adata: AnnData | MuData,
     *,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.prior_files import name_of_file, read_prior_file
 from scgrn_tl.core.prior_rankings import TOP_N, ranking_edges
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["read_rankings"]
 
 
+@typed_arguments
 def read_rankings(
     rankings: str | os.PathLike[str] | pd.DataFrame,
     *,

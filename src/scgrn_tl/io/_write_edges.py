@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from scgrn_tl.core import ArgumentError, MissingDependencyError
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.get import grn_df
 
 from . import _tables
@@ -34,6 +35,7 @@ _BY_SUFFIX = ("csv", "tsv", "graphml", "parquet", "sif", "gmt")
 _UNCOMPRESSED = ("graphml", "parquet", "gmt")
 
 
+@typed_arguments
 def write_edges(
     adata: AnnData | MuData,
     path: str | os.PathLike[str],
@@ -121,6 +123,7 @@ def write_edges(
     LOGGER.info("Wrote %s edges to %s.", f"{n_edges:,}", path)
 
 
+@typed_arguments
 def write_beeline(
     adata: AnnData | MuData,
     path: str | os.PathLike[str],
@@ -184,18 +187,14 @@ _TEXT: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
 
 
 def _format_of(path: Path, format: str | None) -> str:
-    formats = get_args(EdgeFormat)
     if format is not None:
-        if format not in formats:
-            msg = f"format={format!r} is unknown. Use one of {', '.join(map(repr, formats))}."
-            raise ArgumentError(msg)
         return format
     suffixes = [suffix for suffix in path.suffixes if suffix not in _COMPRESSION_SUFFIXES]
     guessed = suffixes[-1].lstrip(".").lower() if suffixes else ""
     if guessed not in _BY_SUFFIX:
         msg = (
             f"{path.name!r} does not tell the format. End it with {', '.join(f'.{name}' for name in _BY_SUFFIX)}, or "
-            f"give format=, one of {', '.join(map(repr, formats))}."
+            f"give format=, one of {', '.join(map(repr, get_args(EdgeFormat)))}."
         )
         raise ArgumentError(msg)
     return guessed

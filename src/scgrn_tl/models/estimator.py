@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.device import resolve_device
 from scgrn_tl.core.door import make_task, open_anndata
 from scgrn_tl.core.edge_splits import split_edges
 from scgrn_tl.core.embedding_source import EmbeddingSource
 from scgrn_tl.core.errors import ArgumentError, WeightsError
 from scgrn_tl.core.gene_embedding import embedding_keys, join_embeddings, read_embedding
+from scgrn_tl.core.names import did_you_mean
 from scgrn_tl.core.network import PriorNetwork
 from scgrn_tl.core.random import spawn_seeds
 
@@ -30,6 +32,7 @@ from .sctransnet import ScTransNetConfig, ScTransNetModule
 from .seeding import dropout_generator, seeded_rng
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable
     from typing import Self
 
@@ -53,6 +56,11 @@ class ScTransNet(ScoringModel):
     **changes
         Single hyper-parameters to change in it.
 
+    Raises
+    ------
+    ArgumentError
+        If there is no such hyper-parameter, or its value cannot be used.
+
     Examples
     --------
     >>> model = ScTransNet.from_anndata(adata, prior, epochs=50).fit()  # doctest: +SKIP
@@ -61,19 +69,22 @@ class ScTransNet(ScoringModel):
     >>> ScTransNet.load("my_network").score(other_adata)  # doctest: +SKIP
     """
 
+    @typed_arguments
     def __init__(self, config: ScTransNetConfig | None = None, **changes: Any) -> None:
-        try:
-            config = replace(config or ScTransNetConfig(), **changes)
-        except TypeError as error:
-            known = ", ".join(ScTransNetConfig.__dataclass_fields__)
-            msg = f"scTransNet has no such hyper-parameter ({error}). There are: {known}."
-            raise ArgumentError(msg) from error
-        super().__init__(config)
+        known = ScTransNetConfig.__dataclass_fields__
+        if unknown := [name for name in changes if name not in known]:
+            msg = (
+                f"scTransNet has no such hyper-parameter: {unknown[0]!r}.{did_you_mean(unknown[0], known)} There are: "
+                f"{', '.join(known)}."
+            )
+            raise ArgumentError(msg)
+        super().__init__(replace(config or ScTransNetConfig(), **changes))
         self._task: GRNTask | None = None
 
     # ---------------------------------------------------------------- fitting
 
     @classmethod
+    @typed_arguments
     def from_anndata(
         cls,
         adata: AnnData | MuData,
@@ -103,6 +114,20 @@ class ScTransNet(ScoringModel):
             See :func:`scgrn_tl.tl.fit_grn`. The same ``rng`` gives the same model.
         **changes
             Hyper-parameters of :class:`ScTransNetConfig`.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument cannot be used.
+        DuplicateGenesError, ExpressionError, GeneOverlapError
+            If ``var_names`` are not unique, expression is negative, NaN or infinite anywhere, or none of ``tf_names``
+            is among the genes.
+        MissingKeyError
+            If the layer or an embedding is not there.
+        PriorError
+            If the prior cannot be read, or has too few edges among the genes.
+        SplitError
+            If the split is of other genes, or none can be drawn.
         """
         model = cls(**changes)
         adata = open_anndata(adata, modality=modality)
@@ -127,6 +152,7 @@ class ScTransNet(ScoringModel):
         )
         return model
 
+    @typed_arguments
     def fit(self, task: GRNTask | None = None, *, on_epoch: Callable[[], object] | None = None) -> Self:
         """Fit to the training pairs of ``task``, stopping on its validation pairs.
 
@@ -137,6 +163,13 @@ class ScTransNet(ScoringModel):
             the last blocks of the embedding's encoder are trained along.
         on_epoch
             Called after every epoch of every member.
+
+        Raises
+        ------
+        ArgumentError
+            If there is nothing to fit to, or training diverges.
+        SplitError
+            If the task has no pairs to train on.
         """
         if task is None:
             task = self._task
@@ -180,7 +213,8 @@ class ScTransNet(ScoringModel):
 
     # ---------------------------------------------------------------- files
 
-    def save(self, folder: str | Path, *, overwrite: bool = False, description: str | None = None) -> None:
+    @typed_arguments
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False, description: str | None = None) -> None:
         """Write the fitted model: tensors to ``model.safetensors``, everything else to ``model.json``.
 
         Beside them ``README.md``, the model's :meth:`card`. The folder appears complete or not at all: it is written
@@ -195,6 +229,11 @@ class ScTransNet(ScoringModel):
         description
             What the model is, in the words of who made it: tissue, source of the known edges, licence. It goes into the
             card. That of an earlier :meth:`save` if ``None``.
+
+        Raises
+        ------
+        ArgumentError
+            If the model is not fitted, or something is there that is not to be replaced.
         """
         if Path(folder).exists() and not overwrite:
             msg = f"{str(folder)!r} exists already. Pass overwrite=True to replace it."
@@ -205,11 +244,18 @@ class ScTransNet(ScoringModel):
         write_model_folder(folder, state.tensors(), state.record(), model_card(state))
 
     def card(self) -> str:
-        """What the model is, what it was fitted to and how good it is, in Markdown: its ``README.md``."""
+        """What the model is, what it was fitted to and how good it is, in Markdown: its ``README.md``.
+
+        Raises
+        ------
+        ArgumentError
+            If the model is not fitted.
+        """
         return model_card(self._state())
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str | None = None) -> ScTransNet:
+    @typed_arguments
+    def load(cls, folder: str | os.PathLike[str], *, device: str | None = None) -> ScTransNet:
         """Read a model that :meth:`save` wrote, in this version or an earlier one. Nothing is unpickled.
 
         Parameters
@@ -223,6 +269,8 @@ class ScTransNet(ScoringModel):
         ------
         WeightsError
             If files are missing, damaged, of a newer format, or do not fit each other.
+        ArgumentError
+            If there is no such device.
         """
         record, tensors = read_model_folder(folder)
         where = resolve_device(device)

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from scgrn_tl.core.errors import WeightsError
+from scgrn_tl.core.errors import ArgumentError, WeightsError
 
 from .checkpoint import save_tensors
 
 if TYPE_CHECKING:
+    import os
+
     from torch import Tensor
 
 __all__ = ["check_tensors", "read_model_folder", "write_model_folder"]
@@ -28,7 +30,9 @@ FORMAT = "scgrn_tl.ScTransNet"
 FORMAT_VERSION = 2
 
 
-def write_model_folder(folder: str | Path, tensors: dict[str, Tensor], record: dict[str, Any], card: str) -> None:
+def write_model_folder(
+    folder: str | os.PathLike[str], tensors: dict[str, Tensor], record: dict[str, Any], card: str
+) -> None:
     """Write a model beside its final place, then move it there: the folder is complete, as before, or not there.
 
     Parameters
@@ -41,12 +45,21 @@ def write_model_folder(folder: str | Path, tensors: dict[str, Tensor], record: d
         What json takes; format and version are added.
     card
         Text of ``README.md``.
+
+    Raises
+    ------
+    ArgumentError
+        If there can be no folder there.
     """
     from scgrn_tl import __version__
 
     folder = Path(folder)
     record = {"format": FORMAT, "format_version": FORMAT_VERSION, "scgrn_tl_version": __version__, **record}
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        msg = f"Cannot write {str(folder)!r}: {str(folder.parent)!r} lies below a file, or is one."
+        raise ArgumentError(msg) from error
     _put_back(folder)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -87,7 +100,7 @@ def _put_back(folder: Path) -> None:
             return
 
 
-def read_model_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_model_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Record and tensors that :func:`write_model_folder` wrote.
 
     Raises
@@ -103,7 +116,7 @@ def read_model_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Ten
     try:
         record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "model.safetensors")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         msg = f"{str(folder)!r} holds no saved ScTransNet: {Path(str(error.filename)).name} is missing."
         raise WeightsError(msg) from error
     except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:

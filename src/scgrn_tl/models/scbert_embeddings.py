@@ -46,7 +46,10 @@ def pooled_embeddings(
     if by_label and manager.registry["setup_args"]["labels_key"] is None:
         msg = "by_label=True needs labels: pass labels_key= to `ScBERTModel.setup_anndata`."
         raise ArgumentError(msg)
-    indices = None if indices is None else np.asarray(indices)
+    indices = None if indices is None else _rows(indices, manager.adata.n_obs)
+    if batch_size < 1:
+        msg = f"batch_size is a number of cells above 0, not {batch_size!r}."
+        raise ArgumentError(msg)
     if pool not in {"attention", "mean"}:
         msg = f"pool is 'attention' or 'mean', not {pool!r}."
         raise ArgumentError(msg)
@@ -75,3 +78,14 @@ def pooled_embeddings(
         values[tokenizer.columns] = mean_of_pools(pools[label].values())
         found[str(names[label]) if by_label else ALL_CELLS] = values
     return found
+
+
+def _rows(indices: np.ndarray | list[int], n_cells: int) -> np.ndarray:
+    """Rows ``int64 (n,)`` of cells, which a mask ``bool (N,)`` may name too."""
+    rows = np.asarray(indices)
+    if rows.dtype == bool and rows.shape == (n_cells,):
+        return np.flatnonzero(rows)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or ((rows < 0) | (rows >= n_cells)).any():
+        msg = f"indices are rows of the AnnData, whole numbers from 0 to {n_cells - 1}, or a mask; not {indices!r}."
+        raise ArgumentError(msg)
+    return rows.astype(np.int64)

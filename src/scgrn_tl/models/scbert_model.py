@@ -14,6 +14,7 @@ from scvi.data.fields import CategoricalObsField, LayerField
 from scvi.train import TrainRunner
 
 from scgrn_tl._settings import settings
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.device import resolve_device
 from scgrn_tl.core.errors import ArgumentError
 from scgrn_tl.core.genes import GeneVocabulary, check_unique_genes
@@ -22,7 +23,7 @@ from scgrn_tl.core.random import spawn_seeds
 from .coexpression import coexpression_vectors
 from .lightning_manners import best_precision, keyboard_interrupt_as_usual, lightning_device, quiet_lightning
 from .masked_expression import ExpressionMasker
-from .scbert import ScBERTConfig
+from .scbert import ScBERT, ScBERTConfig
 from .scbert_cells import MaskedCells, cells_with_counts, gene_vectors, split_cells, tokenizer_of
 from .scbert_embeddings import ALL_CELLS, pooled_embeddings
 from .scbert_module import ScBERTModule
@@ -40,12 +41,9 @@ if TYPE_CHECKING:
 
     from scgrn_tl.core.tokens import Normalize
 
-    from .scbert import ScBERT
-
 __all__ = ["GeneInit", "ScBERTModel"]
 
 GeneInit = Literal["svd", "skipgram", "random"]
-GENE_INITS = ("svd", "skipgram", "random")
 SEEN_GENES = 1.5e6
 EPOCHS = (2, 30)
 
@@ -71,6 +69,11 @@ class ScBERTModel(StoredModel):
     seed
         Of the first weights.
 
+    Raises
+    ------
+    ArgumentError, DuplicateGenesError, ExpressionError, GeneOverlapError
+        If an argument or the AnnData cannot be used, or the vocabulary knows too few of its genes.
+
     Examples
     --------
     >>> import scgrn_tl as sg
@@ -84,12 +87,13 @@ class ScBERTModel(StoredModel):
     _training_plan_cls = MaskedTrainingPlan
     _train_runner_cls = TrainRunner
 
+    @typed_arguments
     def __init__(
         self,
         adata: AnnData | None = None,
         registry: dict[str, Any] | None = None,
         *,
-        vocabulary: Iterable[str] | None = None,
+        vocabulary: Iterable[str] | GeneVocabulary | None = None,
         dim: int = 64,
         depth: int = 2,
         heads: int = 4,
@@ -101,9 +105,6 @@ class ScBERTModel(StoredModel):
         seed: int = 0,
     ) -> None:
         super().__init__(adata, registry)
-        if gene_init not in GENE_INITS:
-            msg = f"gene_init is one of {', '.join(map(repr, GENE_INITS))}, not {gene_init!r}."
-            raise ArgumentError(msg)
         if not 0 <= min_overlap <= 1:
             msg = f"min_overlap is a share between 0 and 1, not {min_overlap!r}."
             raise ArgumentError(msg)
@@ -129,6 +130,7 @@ class ScBERTModel(StoredModel):
         )
 
     @classmethod
+    @typed_arguments
     def setup_anndata(
         cls,
         adata: AnnData,
@@ -160,9 +162,9 @@ class ScBERTModel(StoredModel):
         Raises
         ------
         ArgumentError
-            If a cell has no batch or label.
-        KeyError
-            If there is no such layer or column.
+            If a cell has no batch or label, or an argument is of another type.
+        KeyError, ValueError
+            If there is no such column or layer; scvi-tools' own.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
         for name, key in (("batch_key", batch_key), ("labels_key", labels_key)):
@@ -184,6 +186,7 @@ class ScBERTModel(StoredModel):
         cls.register_manager(manager)
 
     @classmethod
+    @typed_arguments
     def from_encoder(
         cls, adata: AnnData, encoder: ScBERT, vocabulary: GeneVocabulary, *, min_overlap: float = 0.5
     ) -> Self:
@@ -197,6 +200,11 @@ class ScBERTModel(StoredModel):
             As :func:`load_scbert` returns them. The encoder is not changed.
         min_overlap
             Least share of the AnnData's genes that the vocabulary has to know.
+
+        Raises
+        ------
+        ArgumentError
+            If the encoder cannot be trained, or an argument is none of these.
         """
         sizes = asdict(encoder.config)
         if sizes.pop("n_tokens") != ScBERTConfig.n_tokens:
@@ -211,6 +219,7 @@ class ScBERTModel(StoredModel):
         """A copy of the encoder as it is used after training: batches averaged out, in evaluation mode."""
         return self.module.averaged_encoder()
 
+    @typed_arguments
     def train(
         self,
         max_epochs: int | None = None,
@@ -369,6 +378,7 @@ class ScBERTModel(StoredModel):
             self.history_ = best.history_after(earlier)
             self.best_epoch_ = best.epoch or max(map(len, self.history_.values()))
 
+    @typed_arguments
     def get_gene_embedding(
         self,
         adata: AnnData | None = None,
@@ -405,7 +415,7 @@ class ScBERTModel(StoredModel):
         Raises
         ------
         ArgumentError
-            If there is no AnnData, no label with ``by_label``, or no such ``pool``.
+            If there is no AnnData, no label with ``by_label``, no such cell, or an argument cannot be used.
         ExpressionError, GeneOverlapError
             If the AnnData cannot be read, or the vocabulary knows too few of its genes.
         """
@@ -426,7 +436,7 @@ class ScBERTModel(StoredModel):
         )
         return embeddings if by_label else embeddings[ALL_CELLS]
 
-    def _names(self, vocabulary: Iterable[str] | None) -> list[str]:
+    def _names(self, vocabulary: Iterable[str] | GeneVocabulary | None) -> list[str]:
         """The vocabulary's genes, in their order."""
         if vocabulary is None and self.adata is None:
             msg = "A model without an AnnData needs the encoder's vocabulary."
@@ -434,7 +444,7 @@ class ScBERTModel(StoredModel):
         if isinstance(vocabulary, (str, set, frozenset)):
             msg = f"vocabulary is a list of gene names, in the order of the gene vectors; not {vocabulary!r}."
             raise ArgumentError(msg)
-        genes = self.adata.var_names if vocabulary is None else getattr(vocabulary, "symbols", vocabulary)
-        names = list(map(str, genes))
+        given = vocabulary.symbols if isinstance(vocabulary, GeneVocabulary) else vocabulary
+        names = list(map(str, self.adata.var_names if given is None else given))
         check_unique_genes(names)
         return names

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import torch
 
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.errors import ArgumentError, MissingKeyError
 from scgrn_tl.core.scored_pairs import read_pairs
 from scgrn_tl.core.task import GRNScores
@@ -18,6 +19,7 @@ from .ensemble_scores import ensemble_logits, graph_of
 from .fit_summary import FitSummary
 from .fitted_state import FittedState, present_versions
 from .joined_embedding import EmbeddingScale
+from .threads import threads_for
 from .transfer import TransferredNetwork, transfer
 
 if TYPE_CHECKING:
@@ -103,9 +105,10 @@ class ScoringModel:
         graph = graph_of(inputs, prior) if self.config.use_gnn else None
         several = len(self._members) > 1
         modules = [member.module for member in self._members]
-        with torch.no_grad():
+        n_values = len(self.genes) * max(*self.config.gnn_widths, len(inputs.regulators))
+        with torch.no_grad(), threads_for(n_values):
             channels = [member.module.channels(member.inputs, graph) for member in self._members]
-        logits = ensemble_logits(modules, channels, inputs)
+            logits = ensemble_logits(modules, channels, inputs)
         return GRNScores(
             regulators=inputs.regulators.cpu().numpy(),
             matrix=logits.matrix,
@@ -127,6 +130,7 @@ class ScoringModel:
         modules = [member.module for member in self._members]
         return mean_attention(modules, inputs, prior, graph_of(inputs, prior)) if self.config.use_gnn else None
 
+    @typed_arguments
     def explain(self, regulator: str, target: str, *, n_messages: int = 10) -> list[EdgeEffect]:
         """What the logit of a pair owes to single edges of the prior: each is left out of the graph in turn.
 
@@ -134,6 +138,13 @@ class ScoringModel:
         most, as many of the ``target``, and the pair's own. One :class:`~scgrn_tl.models.EdgeEffect` for each, the
         largest change first. Logits are those of :meth:`score`, which raises the same error on unknown names: before
         calibration.
+
+        Raises
+        ------
+        ArgumentError
+            If the model is not fitted or has no graph, or ``n_messages`` is below 1.
+        MissingKeyError
+            If a name is unknown.
         """
         row, column = self._places([(str(regulator), str(target))])
         pair, modules = (int(row[0]), int(column[0])), [member.module for member in self._members]
@@ -205,6 +216,8 @@ class ScoringModel:
 
         Raises
         ------
+        ArgumentError
+            If ``pairs`` are no pairs, or the model is not fitted.
         MissingKeyError
             If a name is not among the genes, or of the model's own not among the regulators scored.
         ScgrnError
@@ -220,6 +233,7 @@ class ScoringModel:
         matrix: np.ndarray = self.scores().matrix[rows, columns]
         return matrix
 
+    @typed_arguments
     def transfer(
         self,
         adata: AnnData | MuData,
@@ -256,8 +270,9 @@ class ScoringModel:
         Raises
         ------
         ArgumentError
-            If the model cannot be transferred (``gene_features="expression"``, encoders that were not kept), or the
-            embeddings are not as many or as wide as its own.
+            If an argument cannot be used, the model is not fitted or cannot be transferred
+            (``gene_features="expression"``, encoders that were not kept), or the embeddings are not as many or as wide
+            as its own.
         DuplicateGenesError, ExpressionError
             If ``var_names`` are not unique, or expression is negative, NaN or infinite anywhere.
         GeneOverlapError
@@ -286,6 +301,7 @@ class ScoringModel:
         """The encoder trained along with each member; none if the embedding was given, or the model was loaded."""
         return tuple(member.encoder for member in self._members if member.encoder is not None)
 
+    @typed_arguments
     def use_embeddings(self, embeddings: Sequence[np.ndarray]) -> None:
         """Score with other gene embeddings from now on, such as those of all cells by :attr:`encoders`.
 
@@ -295,6 +311,11 @@ class ScoringModel:
         ----------
         embeddings
             ``(G, D)`` for each member, NaN where a gene has none; of the width that was fitted.
+
+        Raises
+        ------
+        ArgumentError
+            If there are not as many as members, or they are of another shape.
         """
         inputs, _ = self._fitted()
         scales = [EmbeddingScale.fit(values) for values in embeddings]

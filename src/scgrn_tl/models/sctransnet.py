@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from scgrn_tl.core.argument_types import argument_types, check_type
 from scgrn_tl.core.errors import ArgumentError
 
 from .link_scorer import Decoder, LinkChannels, LinkLogits, LinkScorer
+from .node_features import GeneFeatures  # noqa: TC001  (annotations are read when a config is made)
 from .prior_gnn import PriorGNN
 
 if TYPE_CHECKING:
-    from .node_features import GeneFeatures
     from .pair_attention import PairGraph
     from .prior_graph import RelationalGraph
 
@@ -97,16 +98,14 @@ class ScTransNetConfig:
             "joint_cells",
             "joint_lr",
         )
+        for name, annotation in argument_types(ScTransNetConfig.__init__).items():
+            check_type(name, getattr(self, name), annotation)
         rules = [
             *((f"{name} > 0", getattr(self, name) > 0) for name in positive),
             ("lr and joint_lr finite", max(self.lr, self.joint_lr) < float("inf")),
             ("0 <= dropout < 1", 0 <= self.dropout < 1),
             ("0 < hidden_edges < 1", 0 < self.hidden_edges < 1),
             ("weight_decay >= 0", self.weight_decay >= 0),
-            ("decoder in ('dot', 'cosine', 'mlp')", self.decoder in {"dot", "cosine", "mlp"}),
-            ("gene_features in ('pca', 'expression')", self.gene_features in {"pca", "expression"}),
-            ("negatives in ('all', 'hard')", self.negatives in {"all", "hard"}),
-            ("select in ('auprc', 'loss')", self.select in {"auprc", "loss"}),
             ("gnn_widths divisible by gnn_heads", all(width % self.gnn_heads == 0 for width in self.gnn_widths)),
             ("gnn_widths not empty", len(self.gnn_widths) > 0),
         ]

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from scvi.data import AnnDataManager
 from scvi.model.base import BaseModelClass
 
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.device import resolve_device
 from scgrn_tl.core.errors import ArgumentError, WeightsError, WeightsUnavailableError
 from scgrn_tl.core.user_warning import warn_user
@@ -41,6 +42,7 @@ class StoredModel(BaseModelClass):
     ``"random"``.
     """
 
+    @typed_arguments
     def save(
         self,
         dir_path: str | os.PathLike[str],
@@ -68,7 +70,15 @@ class StoredModel(BaseModelClass):
             Whether to write the AnnData as well.
         **kwargs
             See :meth:`scvi.model.base.BaseModelClass.save`.
+
+        Raises
+        ------
+        ArgumentError
+            If the folder exists and is not to be written into, or there is no AnnData to save.
         """
+        if Path(dir_path).exists() and not overwrite:
+            msg = f"{str(dir_path)!r} already exists. Pass overwrite=True to write into it."
+            raise ArgumentError(msg)
         if save_anndata and self.adata is None:
             msg = "save_anndata=True, but the model has no AnnData."
             raise ArgumentError(msg)
@@ -80,6 +90,7 @@ class StoredModel(BaseModelClass):
         self.get_encoder().save(f"{dir_path}/{prefix or ''}encoder", self.vocabulary)
 
     @classmethod
+    @typed_arguments
     def load(
         cls,
         dir_path: str | os.PathLike[str],
@@ -109,7 +120,7 @@ class StoredModel(BaseModelClass):
         WeightsError, WeightsUnavailableError
             If files are damaged, newer than this version, or not there.
         ArgumentError
-            If the model is of another class.
+            If the model is of another class, or there is no such device.
         GeneOverlapError
             If the encoder knows too few of the AnnData's genes, when it is used.
         """

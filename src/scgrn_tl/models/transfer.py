@@ -18,6 +18,7 @@ from scgrn_tl.core.user_warning import warn_user
 
 from .edge_effects import mean_attention
 from .ensemble_scores import ensemble_logits, graph_of
+from .threads import threads_for
 from .transfer_inputs import SharedGenes, check_transferable, message_network, new_inputs, read_new_embedding
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ def transfer(
     task = make_task(data, layer=layer, tf_names=sorted(names), embedding=embedding, seed=state.seed or 0)
     # a pair that is asked about makes no regulator of a gene: another pair's score would depend on it
     is_tf = np.array([gene in tfs for gene in genes])
-    scores, agreement = _score(state, task, shared, messages, is_tf)
+    with threads_for(task.n_genes * max(*state.config.gnn_widths, len(task.regulators))):
+        scores, agreement = _score(state, task, shared, messages, is_tf)
     found = TransferredNetwork(
         genes=genes,
         scores=scores,

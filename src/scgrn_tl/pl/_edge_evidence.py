@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from scgrn_tl.core import ArgumentError, MissingKeyError, open_anndata
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.get import grn_df
 from scgrn_tl.get._edge_pairs import pairs_of
 
@@ -35,6 +36,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
 _COLUMN_INCHES = 0.62
 
 
+@typed_arguments
 def edge_evidence(
     adata: AnnData | MuData,
     edges: pd.DataFrame | Iterable[tuple[str, str]] | tuple[str, str] | None = None,
@@ -84,7 +86,7 @@ def edge_evidence(
     """
     import matplotlib.pyplot as plt
 
-    if isinstance(top_n, bool) or not isinstance(top_n, (int, np.integer)) or not 1 <= top_n <= _MOST_ROWS:
+    if not 1 <= top_n <= _MOST_ROWS:
         msg = f"top_n is a whole number from 1 to {_MOST_ROWS}, not {top_n!r}."
         raise ArgumentError(msg)
     if edges is not None and (tfs is not None or targets is not None):
@@ -112,7 +114,7 @@ def _table(adata: AnnData, edges: Any, tfs: Any, targets: Any, top_n: int, key: 
         raise MissingKeyError(msg)
     if edges is None:
         if not len(stored):
-            msg = f".varp[{key!r}] stores no edge of these regulators into these genes."
+            msg = f".varp[{key!r}] stores no edge of these regulators (tfs=) into these genes (targets=)."
             raise ArgumentError(msg)
         return stored
     wanted = pd.DataFrame(pairs_of(edges), columns=["source", "target"])

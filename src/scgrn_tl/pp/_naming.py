@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from scgrn_tl import datasets
-from scgrn_tl.core import ArgumentError, GeneVocabulary, PriorNetwork
+from scgrn_tl.core import ArgumentError, GeneVocabulary, PriorError, PriorNetwork
 from scgrn_tl.core.genes import identifier_kind
 from scgrn_tl.core.network import edge_columns
 from scgrn_tl.datasets._registry import GENE_NAMES, ORTHOLOGS
@@ -17,6 +16,8 @@ from ._name_index import NameIndex, Targets, ortholog_map
 from ._resolution import Resolver
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     import pandas as pd
 
 __all__ = ["Naming"]
@@ -60,7 +61,7 @@ class Naming:
         DownloadError
             If a table cannot be had.
         """
-        given = _given_tables(tables)
+        given = tables or {}
         to = organism if to is None else to
         for name, value in (("organism", organism), ("to", to)):
             _check_organism(name, value, given)
@@ -76,18 +77,6 @@ class Naming:
             orthologs = ortholog_map(_table("orthologs", given, used), organism, to, indices)
         targets = Targets(indices[to], names)
         return cls(Resolver(indices[organism], targets, orthologs), organism, to, label, used)
-
-
-def _given_tables(tables: Mapping[str, pd.DataFrame] | None) -> Mapping[str, pd.DataFrame]:
-    if tables is None:
-        return {}
-    if not isinstance(tables, Mapping):
-        msg = (
-            "tables is a mapping such as {'human': names}, or {'human': …, 'mouse': …, 'orthologs': …}; not a "
-            f"{type(tables).__name__}."
-        )
-        raise ArgumentError(msg)
-    return tables
 
 
 def _check_organism(argument: str, organism: object, given: Mapping[str, pd.DataFrame]) -> None:
@@ -136,9 +125,11 @@ def _names_in(vocabulary: Any) -> list[str]:
     if isinstance(vocabulary, PriorNetwork):
         return list(vocabulary.genes)
     if isinstance(vocabulary, pd.DataFrame):
-        ends = [vocabulary[column].dropna().astype(str) for column in edge_columns(vocabulary)]
+        try:
+            columns = edge_columns(vocabulary)
+        except PriorError as error:
+            msg = f"vocabulary is no prior network. {error}"
+            raise ArgumentError(msg) from error
+        ends = [vocabulary[column].dropna().astype(str) for column in columns]
         return list(dict.fromkeys(name for end in ends for name in end))
-    if not isinstance(vocabulary, Iterable):
-        msg = f"vocabulary is 'scbert', names of genes or a prior network; not a {type(vocabulary).__name__}."
-        raise ArgumentError(msg)
     return list(dict.fromkeys(map(str, vocabulary)))

@@ -6,11 +6,12 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from scgrn_tl.core import ArgumentError, DuplicateGenesError, GeneOverlapError
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.genes import identifier_kind, matching_columns, resolving_call
 from scgrn_tl.core.slots import Slots, check_key, open_anndata, run_record, write_slots
 
@@ -36,6 +37,7 @@ Duplicates = Literal["keep", "sum", "drop"]
 _COLUMNS = ("original", "resolved", "status", "rule", "id")
 
 
+@typed_arguments
 def resolve_genes(
     adata: AnnData | MuData,
     *,
@@ -139,7 +141,7 @@ def resolve_genes(
     >>> sg.pp.resolve_genes(mouse, organism="mouse", to="human")  # doctest: +SKIP
     >>> adata.var.query("gene_names_status == 'renamed'")  # doctest: +SKIP
     """
-    _check_arguments(duplicates, min_overlap, key_added)
+    _check_arguments(min_overlap, key_added)
     data = open_anndata(adata, modality=modality, copy=copy)
     names = [str(name) for name in data.var_names]
     _check_columns(data, names, duplicates)
@@ -161,10 +163,7 @@ def resolve_genes(
     return _write(adata, data, rows, record, modality, key_added, copy=copy)
 
 
-def _check_arguments(duplicates: str, min_overlap: float, key_added: str) -> None:
-    if duplicates not in get_args(Duplicates):
-        msg = f"duplicates is one of {', '.join(map(repr, get_args(Duplicates)))}, not {duplicates!r}."
-        raise ArgumentError(msg)
+def _check_arguments(min_overlap: float, key_added: str) -> None:
     if not 0 <= min_overlap <= 1:
         msg = f"min_overlap is a share between 0 and 1, not {min_overlap!r}."
         raise ArgumentError(msg)

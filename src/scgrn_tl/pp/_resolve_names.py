@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.argument_types import typed_arguments
 
 from ._naming import Naming
 
@@ -21,6 +22,7 @@ __all__ = ["resolve_names"]
 LOGGER = logging.getLogger(__name__)
 
 
+@typed_arguments
 def resolve_names(
     names: Iterable[str],
     *,

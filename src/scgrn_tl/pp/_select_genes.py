@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from scgrn_tl.core import ArgumentError, MissingKeyError, check_unique_genes, gene_indices, read_pseudotime
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.slots import Slots, check_key, open_anndata, run_record, write_slots
 from scgrn_tl.core.user_warning import warn_user
 
@@ -30,6 +31,7 @@ LEFT_OUT = 0.1
 """Share of cells without pseudotime from which on a warning says so."""
 
 
+@typed_arguments
 def select_genes(
     adata: AnnData | MuData,
     *,
@@ -184,13 +186,13 @@ def select_genes(
 
 
 def _check_arguments(n_top: int, alpha: float, n_knots: int, tests: dict[str, Any], key_added: str) -> None:
-    if isinstance(n_top, bool) or not isinstance(n_top, (int, np.integer)) or n_top < 0:
+    if n_top < 0:
         msg = f"n_top is a number of genes, 0 or more; not {n_top!r}."
         raise ArgumentError(msg)
     if not 0 < alpha <= 1:
         msg = f"alpha lies between 0 and 1, not {alpha!r}."
         raise ArgumentError(msg)
-    if not isinstance(n_knots, (int, np.integer)) or n_knots < 2:
+    if n_knots < 2:
         msg = f"n_knots is 2 or more, not {n_knots!r}."
         raise ArgumentError(msg)
     given = [name for name, value in tests.items() if value is not None]

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from scgrn_tl._settings import settings
 from scgrn_tl.core import ArgumentError, GRNTask, make_task, parallel_map, resolve_device, spawn_seeds
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.calibration import calibrate
 from scgrn_tl.core.edge_evidence import codetected_cells, expected_edges, summarize_resamples
 from scgrn_tl.core.parallel import check_n_jobs
@@ -41,6 +42,7 @@ _LEAST = 2
 """Resamples without which there is no interval."""
 
 
+@typed_arguments
 def edge_evidence(
     adata: AnnData | MuData,
     *,
@@ -230,10 +232,10 @@ class _Job(NamedTuple):
 
 
 def _check(n_bootstraps: int, confidence: float) -> None:
-    if isinstance(n_bootstraps, bool) or not isinstance(n_bootstraps, (int, np.integer)) or n_bootstraps < _LEAST:
+    if n_bootstraps < _LEAST:
         msg = f"n_bootstraps is a whole number of at least {_LEAST}, not {n_bootstraps!r}."
         raise ArgumentError(msg)
-    if isinstance(confidence, (bool, str)) or not 0 < confidence < 1:
+    if not 0 < confidence < 1:
         msg = f"confidence is a share between 0 and 1, such as 0.95, not {confidence!r}."
         raise ArgumentError(msg)
 

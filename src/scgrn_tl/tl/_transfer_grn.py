@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.gene_embedding import embedding_keys
 from scgrn_tl.core.slots import check_key, open_anndata, run_record, write_slots
 
@@ -31,6 +32,7 @@ __all__ = ["transfer_grn"]
 LOGGER = logging.getLogger(__name__)
 
 
+@typed_arguments
 def transfer_grn(
     adata: AnnData | MuData,
     model: ScTransNet | str | os.PathLike[str],
