@@ -29,7 +29,7 @@ test-fast: $(VENV)/.installed ## The fast tests alone
 
 fuzz: $(VENV)/.installed ## Random matrices, priors, damaged files and arguments, for FUZZ_MINUTES (2) a kind of file
 	$(BIN)/python -m pytest -m fuzz --fuzz-minutes $(FUZZ_MINUTES) $(PYTEST_ARGS)
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/test_properties.py tests/test_pooling.py tests/test_core_tokens.py tests/test_splits.py tests/test_metrics.py tests/test_prior_network.py $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/test_properties.py tests/test_pooling.py tests/test_core_tokens.py tests/test_splits.py tests/test_metrics.py tests/test_prior_network.py --fuzz-minutes $(FUZZ_MINUTES) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff and mypy
 	$(BIN)/ruff check .

@@ -12,15 +12,22 @@ from scgrn_tl import settings
 
 # a first example that imports torch is slow, which says nothing about the code under test
 hypothesis.settings.register_profile("scgrn_tl", deadline=None, derandomize=True, max_examples=30)
-# the long one, which looks somewhere else every time: HYPOTHESIS_PROFILE=fuzz
-hypothesis.settings.register_profile(
-    "fuzz", deadline=None, max_examples=3000, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "scgrn_tl"))
+EXAMPLES_PER_FUZZ_MINUTE = 1000
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # the long one, which looks somewhere else every time: HYPOTHESIS_PROFILE=fuzz
+    hypothesis.settings.register_profile(
+        "fuzz",
+        deadline=None,
+        max_examples=max(30, round(EXAMPLES_PER_FUZZ_MINUTE * config.getoption("--fuzz-minutes"))),
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+    hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "scgrn_tl"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fuzz-minutes", type=float, default=0.05, help="how long each fuzzer of files goes on")
+    parser.addoption("--fuzz-minutes", type=float, default=0.05, help="how long each fuzzer goes on")
     parser.addoption("--internet", action="store_true", help="also run tests that download files")
 
 

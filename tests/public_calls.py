@@ -149,7 +149,7 @@ CALLS: dict[str, Callable[[World], dict[str, Any]]] = {
     "core.make_task": lambda w: {"adata": w.adata, "prior": w.network, "split": w.split},
     "core.needs_normalization": lambda w: {"normalize": "auto", "summary": summarize_expression(w.adata.X)},
     "core.open_anndata": lambda w: {"data": w.adata},
-    "core.parallel_map": lambda _: {"function": abs, "parts": [1, -2], "n_jobs": 1},
+    "core.parallel_map": lambda _: {"function": repr, "parts": [1, -2], "n_jobs": 1},
     "core.peak_memory": lambda _: {},
     "core.read_embedding": lambda w: {"adata": w.adata, "key": "scbert"},
     "core.read_pseudotime": lambda w: {"adata": w.adata, "columns": ["dpt_pseudotime"]},

@@ -42,6 +42,9 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 server.requests.append(self.path)
+                if server.behaviour == "silent":
+                    server.release.wait(30)
+                    return
                 if server.behaviour == "missing":
                     self.send_error(404)
                     return
@@ -165,7 +168,14 @@ def test_a_bad_answer_leaves_nothing_and_names_the_way_out(server, cache, behavi
     message = failure_of(server.file())
     gc.collect()
     assert re.search(reason, message)
-    for part in ("folder/file.bin", server.url, "SCGRN_TL_MIRROR", "SCGRN_TL_CACHE", str(cache / "folder")):
+    for part in (
+        "folder/file.bin",
+        server.url,
+        sha256(CONTENT),
+        "SCGRN_TL_MIRROR",
+        "SCGRN_TL_CACHE",
+        str(cache / "folder"),
+    ):
         assert part in message
     assert files_below(cache) == []
 
@@ -191,6 +201,22 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(server, cache, damaged,
         assert fetch(server.file()).read_bytes() == CONTENT
     assert f"{path} is not used" in caplog.text
     assert len(server.requests) == 2
+
+
+# A connection that breaks off is left to the garbage collector by pooch.
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.parametrize("behaviour", ["silent", "held"], ids=["never answers", "stops half-way"])
+def test_a_server_that_goes_silent_is_given_up(server, cache, behaviour, monkeypatch):
+    monkeypatch.setattr(_files, "_TIMEOUT", 0.2)
+    server.behaviour = behaviour
+    started = time.monotonic()
+    message = failure_of(server.file())
+    assert time.monotonic() - started < 5
+    gc.collect()
+    assert "timed out" in message
+    assert sha256(CONTENT) in message
+    assert files_below(cache) == []
+    server.release.set()
 
 
 def test_no_network(cache):

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
@@ -41,7 +41,6 @@ rankings = st.integers(2, 60).flatmap(
 
 
 @given(rankings)
-@settings(max_examples=60, deadline=None)
 def test_all_metrics_agree_with_scikit_learn(ranking):
     labels, scores, regulators = (np.array(values) for values in ranking)
     assume(0 < labels.sum() < len(labels))
@@ -102,7 +101,6 @@ def test_precision_at_k_by_hand():
         )
     )
 )
-@settings(max_examples=40, deadline=None)
 def test_precision_at_k_is_the_mean_over_all_orders_of_ties(case):
     labels, scores, k = np.array(case[0]), np.array(case[1]), case[2]
     assert bm.precision_at_k(labels, scores, k) == pytest.approx(brute_force_precision_at_k(labels, scores, k))
@@ -208,7 +206,6 @@ def test_bad_probabilities_and_k_are_refused():
 
 
 @given(rankings, st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
 def test_weighted_ranking_agrees_with_scikit_learn_sample_weights(ranking, seed):
     labels, scores, codes = (np.array(values) for values in ranking)
     times = np.random.default_rng(seed).integers(0, 4, (6, 5))

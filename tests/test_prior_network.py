@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -185,7 +185,6 @@ edge_tables = st.lists(st.tuples(gene_numbers, gene_numbers, st.sampled_from([-1
 
 
 @given(edge_tables)
-@settings(max_examples=80, deadline=None)
 def test_any_table_is_read_into_clean_edges_or_refused(rows):
     table = pd.DataFrame(
         {

@@ -238,3 +238,9 @@ def test_what_the_fuzzers_found_in_priors(columns: Any, words: str | None) -> No
     else:
         with pytest.raises(PriorError, match=words):
             PriorNetwork.from_any(table, GENES, min_edges=1, min_regulators=1)
+
+
+def test_columns_of_categories_only_one_of_which_has_unknown_names() -> None:
+    """pandas warns where a column of categories without rows is joined with one of other categories."""
+    table = pd.DataFrame({"source": ["G0", "G0"], "target": ["G1", "other"]}).astype("category")
+    assert PriorNetwork.from_any(table, GENES, min_edges=1, min_regulators=1).report["unknown_target"] == 1

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scgrn_tl import bm
@@ -49,7 +49,6 @@ priors = st.tuples(
 
 
 @given(priors, st.sampled_from(KINDS), st.integers(0, 2), st.booleans(), st.integers(0, 10**6))
-@settings(max_examples=80, deadline=None)
 def test_invariants_of_every_kind(prior, kind, fold, hold_out_reverse, seed):
     arguments = {"kind": kind, "hold_out_reverse": hold_out_reverse, "rng": seed}
     if kind != "random":

@@ -16,14 +16,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reas
 
 KILLED_AT_EVERY_STEP = r"""
 import json, os, signal, sys
+from pathlib import Path
 import numpy as np
 import torch
 torch.set_num_threads(1)
 import anndata as ad, pandas as pd
 import scgrn_tl as sg
 from scgrn_tl.core import GeneVocabulary, PriorNetwork, make_task
+from scgrn_tl.core.replaced_folder import put_back
 from scgrn_tl.datasets import _files
 from scgrn_tl.datasets._files import PinnedFile, Source, fetch, sha256_of
+from scgrn_tl.io._atomic import folder_replaced_when_complete
 from scgrn_tl.models import GenePool, ScBERT, ScBERTConfig, ScTransNet
 from scgrn_tl.tl._resume_folder import ResumeFolder
 
@@ -67,8 +70,16 @@ def pools(n):
     return {"all": pool}
 
 
-def digest(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
+def save_zarr(path, i):
+    with folder_replaced_when_complete(path, ("zarr.json",)) as beside:
+        (beside / "X").mkdir(parents=True)
+        (beside / "zarr.json").write_text("{}")
+        (beside / "X" / "chunk").write_bytes(bytes([i]) * 1000)
+
+
+def read_zarr(path):
+    put_back(path)
+    return (path / "zarr.json").read_text(), (path / "X" / "chunk").read_bytes()
 
 
 SAVES = {
@@ -81,6 +92,7 @@ SAVES = {
                   lambda at: (at / "edges.csv").read_bytes()),
     "edges.graphml": (lambda to, i: sg.io.write_edges(adata, to / "edges.graphml", key="ab"[i]),
                       lambda at: (at / "edges.graphml").read_bytes()),
+    "cells.zarr": (lambda to, i: save_zarr(to / "cells.zarr", i), lambda at: read_zarr(at / "cells.zarr")),
     "resume": (lambda to, i: ResumeFolder(to / "resume", {"run": "x"}).save(i + 1, pools(i + 1), final=True),
                lambda at: ResumeFolder(at / "resume", {"run": "x"}).load()[0]),
     "download": (lambda to, i: fetch(pinned), lambda at: fetch(pinned).read_bytes()),
@@ -152,7 +164,9 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     return json.loads(run.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("save", ["network", "encoder", "edges.csv", "edges.graphml", "resume", "download"])
+@pytest.mark.parametrize(
+    "save", ["network", "encoder", "edges.csv", "edges.graphml", "cells.zarr", "resume", "download"]
+)
 def test_killed_while_saving(outcomes: dict[str, dict], save: str) -> None:
     assert outcomes[save]["problems"] == []
     assert outcomes[save]["steps"] >= 2  # moments at which it was killed

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import scgrn_tl as sg
 from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.replaced_folder import put_back
 from scgrn_tl.io._atomic import folder_replaced_when_complete, replaced_when_complete
 from scgrn_tl.io._stored_anndata import copy_with_results, open_stored
 
@@ -77,6 +78,8 @@ def _checked_paths(given: str, out: str) -> tuple[Path, Path]:
     if source.suffix not in {".h5ad", ".zarr"}:
         msg = f"The input {given!r} is not an .h5ad file, and no .zarr folder."
         raise ArgumentError(msg)
+    if source.suffix == ".zarr":
+        put_back(source)  # its place may be empty after an earlier run that was to replace it
     if not (source.is_file() if source.suffix == ".h5ad" else source.is_dir()):
         msg = f"The input {given!r} is not there."
         raise ArgumentError(msg)

@@ -130,7 +130,7 @@ def gene_indices(names: Iterable[str], genes: Iterable[str], *, what: str = "gen
         msg = f"The {what} are names, not a mask: give `adata.var_names[mask]`."
         raise ArgumentError(msg)
     wanted = list(dict.fromkeys(map(str, given)))
-    position = {gene: number for number, gene in enumerate(genes)}
+    position = {str(gene): number for number, gene in enumerate(genes)}
     found = np.unique(np.array([position[name] for name in wanted if name in position], dtype=np.int64))
     if not len(found):
         msg = (

@@ -103,12 +103,12 @@ def split_edges(
 
 
 def _check_arguments(kind: str, fold: int, n_folds: int, validation_fraction: float, test_fraction: float) -> None:
+    kinds = [name for name in get_args(SplitKind) if name != "given"]
+    if not isinstance(kind, str) or kind not in [*kinds, "given"]:
+        msg = f"kind is one of {', '.join(map(repr, kinds))}, not {kind!r}."
+        raise ArgumentError(msg)
     if kind == "given":
         msg = "Published splits are read, not made: use `sg.datasets.beeline_split(cell_type, n_genes, sample)`."
-        raise ArgumentError(msg)
-    kinds = [name for name in get_args(SplitKind) if name != "given"]
-    if kind not in kinds:
-        msg = f"kind is one of {', '.join(map(repr, kinds))}, not {kind!r}."
         raise ArgumentError(msg)
     if not 0 <= validation_fraction < 1:
         msg = f"validation_fraction is a share of the training pairs, from 0 to below 1; not {validation_fraction!r}."

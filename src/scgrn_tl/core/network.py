@@ -260,8 +260,9 @@ class PriorNetwork:
             "unknown_target": int((named & (target < 0)).sum()),
             "self_loops": int(loops.sum()),
         }
-        unknown = [frame[column][named & (at < 0)] for column, at in ((source_column, source), (target_column, target))]
-        if usable.any() and (cased := same_but_case(pd.unique(as_text(pd.concat(unknown))), genes)):
+        places = ((source_column, source), (target_column, target))
+        unknown = np.concatenate([as_text(frame[column][named & (at < 0)]) for column, at in places])
+        if usable.any() and (cased := same_but_case(pd.unique(unknown), genes)):
             one, other = next(iter(cased.items()))
             warn_user(
                 f"{len(cased)} names of the prior are not among the genes but for their case, such as {one!r} "

@@ -126,6 +126,9 @@ def tokenize(block: np.ndarray, totals: np.ndarray | None = None) -> np.ndarray:
     """
     values = np.asarray(block, dtype=np.float64)
     if totals is not None:
+        if totals.shape != values.shape[:1]:
+            msg = f"totals has a sum per cell, ({len(values)},) for this block; got {totals.shape}."
+            raise ArgumentError(msg)
         values = log_normalize(values, totals)
     bins = np.floor(values)
     return np.clip(bins, 0, N_BINS - 1, out=bins).astype(np.int64)

@@ -20,6 +20,8 @@ __all__ = ["PinnedFile", "Source", "announce", "fetch", "find_local", "sha256_of
 LOGGER = logging.getLogger(__name__)
 
 _CHUNK = 2**18
+_TIMEOUT = 30.0
+"""Seconds without a byte from the server after which a download is given up."""
 _PROGRESS_FROM = 2**23
 """Files from this size on show a progress bar: smaller ones are there before it is drawn."""
 
@@ -77,15 +79,18 @@ class PinnedFile:
             msg = f"{self.path} has neither a SHA-256 nor a git blob SHA-1 to be verified by."
             raise ValueError(msg)
 
+    @property
+    def digest(self) -> str:
+        """The hash that it is verified by, and which one that is."""
+        return f"SHA-256 {self.sha256}" if self.sha256 is not None else f"git blob SHA-1 {self.git_blob_sha1}"
+
     def mismatch(self, path: Path) -> str | None:
         """What is wrong with the content of ``path``, in words; ``None`` if it is the pinned one."""
         size = path.stat().st_size
         if self.n_bytes is not None and size != self.n_bytes:
             return f"it has {size:,} bytes instead of {self.n_bytes:,}"
-        if self.sha256 is not None:
-            kind, wanted, found = "SHA-256", self.sha256, sha256_of(path)
-        else:
-            kind, wanted, found = "git blob SHA-1", str(self.git_blob_sha1), _git_blob_sha1_of(path)
+        kind, _, wanted = self.digest.rpartition(" ")
+        found = _git_blob_sha1_of(path) if self.sha256 is None else sha256_of(path)
         return None if found == wanted else f"its {kind} is {found} instead of {wanted}"
 
 
@@ -128,7 +133,7 @@ def fetch(file: PinnedFile) -> Path:
     ------
     DownloadError
         If the file cannot be had: no network, no such file on the server, another content than the pinned one, or a
-        cache folder that cannot be written. It names the file, the URL, the reason and the ways out.
+        cache folder that cannot be written. It names the file, the URL, the hash, the reason and the ways out.
     """
     announce(file.source)
     if (local := find_local(file)) is not None:
@@ -179,7 +184,8 @@ def _download(file: PinnedFile, url: str, final: Path) -> None:
     # The lock makes one name for the unfinished file safe, and what a killed process left under it is overwritten.
     unfinished = final.with_name(f".{final.name}.part")
     try:
-        HTTPDownloader(progressbar=show_progress, chunk_size=_CHUNK)(url, str(unfinished), None)
+        get = HTTPDownloader(progressbar=show_progress, chunk_size=_CHUNK, timeout=_TIMEOUT)
+        get(url, str(unfinished), None)
         if (problem := file.mismatch(unfinished)) is not None:
             msg = f"what the server sent is not the pinned file: {problem}"
             raise OSError(msg)
@@ -191,7 +197,7 @@ def _download(file: PinnedFile, url: str, final: Path) -> None:
 def _failure(file: PinnedFile, final: Path, reason: str) -> str:
     return (
         f"Could not get {file.path} from {file.url or 'anywhere'}: {reason.rstrip('.')}. "
-        f"To mend it: put the file at {final}, "
+        f"To mend it: put the file ({file.digest}) at {final}, "
         f"or set SCGRN_TL_MIRROR (`sg.settings.mirror`) to a folder that holds {file.path}, "
         "or, if that folder cannot be written, set SCGRN_TL_CACHE (`sg.settings.cache_dir`) to one that can."
     )

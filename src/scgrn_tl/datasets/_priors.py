@@ -85,7 +85,7 @@ def collectri(organism: str = "human") -> pd.DataFrame:
             "CollecTRI",
             lambda op: op.collectri(organism=organism),
             ", or, for human, set SCGRN_TL_MIRROR (`sg.settings.mirror`) to a folder that holds "
-            f"{COLLECTRI_HUMAN.path} (SHA-256 {COLLECTRI_HUMAN.sha256})",
+            f"{COLLECTRI_HUMAN.path} ({COLLECTRI_HUMAN.digest})",
         )
     return _edges(edges, "collectri")
 

@@ -95,9 +95,9 @@ def _own_weights(path: Path, what: str) -> Path:
 def _ways_out() -> str:
     name = Path(SCBERT_WEIGHTS.path).name
     return (
-        f"To get the published weights, download {name} from {SCBERT_WEIGHTS.url} (or from Google Drive, file id "
-        f"{_GOOGLE_DRIVE_ID}: https://drive.google.com/file/d/{_GOOGLE_DRIVE_ID}) on any machine, then do one of: "
-        f"give its path (`weights=`); set {WEIGHTS_VARIABLE} to its path; put it at "
+        f"To get the published weights, download {name} ({SCBERT_WEIGHTS.digest}) from {SCBERT_WEIGHTS.url} "
+        f"(or from Google Drive, file id {_GOOGLE_DRIVE_ID}: https://drive.google.com/file/d/{_GOOGLE_DRIVE_ID}) on "
+        f"any machine, then do one of: give its path (`weights=`); set {WEIGHTS_VARIABLE} to its path; put it at "
         f"{settings.cache_dir / SCBERT_WEIGHTS.path}; or put it at {SCBERT_WEIGHTS.path} below the folder that "
         'SCGRN_TL_MIRROR names. With `weights="fit"` no weights are needed: a small encoder is trained on the data.'
     )

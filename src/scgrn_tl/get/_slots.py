@@ -71,7 +71,7 @@ class StoredNetwork:
         ArgumentError
             If it is not between 0 and 1, or one is given for scores.
         """
-        if min_probability == "auto":
+        if isinstance(min_probability, str) and min_probability == "auto":
             return 0.5 if self.holds_probabilities else None
         if min_probability is None:
             return None

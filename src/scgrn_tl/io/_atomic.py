@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scgrn_tl.core import ArgumentError
+from scgrn_tl.core.replaced_folder import put_back, replaced_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,20 +63,9 @@ def folder_replaced_when_complete(path: str | os.PathLike[str], sign: tuple[str,
     if not path.parent.is_dir():
         msg = f"Cannot write {str(path)!r}: there is no folder {str(path.parent)!r}. Make it first."
         raise ArgumentError(msg)
+    put_back(path)
     if path.exists() and not any((path / name).is_file() for name in sign):
         msg = f"Cannot write {str(path)!r}: something else is there. Name another path."
         raise ArgumentError(msg)
-    beside, before = (path.with_name(f".{os.getpid()}.{kind}{path.name}") for kind in ("", "before."))
-    try:
+    with replaced_folder(path) as beside:
         yield beside
-        if path.exists():
-            path.rename(before)
-        try:
-            beside.rename(path)
-        except OSError:
-            if before.exists():
-                before.rename(path)
-            raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(before, ignore_errors=True)

@@ -6,16 +6,14 @@ standardised, where embeddings came from, calibration and metrics, and versions.
 
 from __future__ import annotations
 
-import glob
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from scgrn_tl.core.errors import ArgumentError, WeightsError
+from scgrn_tl.core.replaced_folder import put_back, replaced_folder
 
 from .checkpoint import save_tensors
 
@@ -60,44 +58,13 @@ def write_model_folder(
     except (FileExistsError, NotADirectoryError) as error:
         msg = f"Cannot write {str(folder)!r}: {str(folder.parent)!r} lies below a file, or is one."
         raise ArgumentError(msg) from error
-    _put_back(folder)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with replaced_folder(folder) as beside:
+        beside.mkdir()
         save_tensors(tensors, beside / "model.safetensors")
         (beside / "model.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
         (beside / "README.md").write_text(card, encoding="utf-8")
-        _let_others_read(beside)
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            try:
-                folder.rename(old / folder.name)
-                beside.rename(folder)
-            except BaseException:
-                if not folder.exists():
-                    (old / folder.name).rename(folder)
-                raise
-            finally:
-                shutil.rmtree(old, ignore_errors=True)
-        else:
-            beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _let_others_read(folder: Path) -> None:
-    """Modes as of any new file: a temporary folder, and what safetensors writes, are their owner's alone."""
-    mode = (folder / "model.json").stat().st_mode & 0o777
-    (folder / "model.safetensors").chmod(mode)
-    folder.chmod(mode | (mode & 0o444) >> 2)  # who may read a folder's files has to be let in
-
-
-def _put_back(folder: Path) -> None:
-    """Move the model to its place that a process had moved aside when it was killed, before the new one was there."""
-    if not folder.exists():
-        for old in folder.parent.glob(f".{glob.escape(folder.name)}-old-*/{glob.escape(folder.name)}"):
-            old.rename(folder)
-            old.parent.rmdir()
-            return
+        # safetensors writes files that are their owner's alone; let them be as any new file
+        (beside / "model.safetensors").chmod((beside / "model.json").stat().st_mode & 0o777)
 
 
 def read_model_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -112,7 +79,7 @@ def read_model_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], d
     from safetensors.torch import load_file
 
     folder = Path(folder)
-    _put_back(folder)
+    put_back(folder)
     try:
         record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "model.safetensors")

@@ -92,7 +92,7 @@ def gene_features(expression: Any, *, kind: GeneFeatures = "pca", n_components: 
     if not isinstance(expression, np.ndarray) and not sparse.issparse(expression):
         msg = f"expression is a dense or sparse matrix, genes × cells, not a {type(expression).__name__}."
         raise ArgumentError(msg)
-    if kind not in ("pca", "expression"):
+    if not isinstance(kind, str) or kind not in ("pca", "expression"):
         msg = f"kind is 'pca' or 'expression', not {kind!r}."
         raise ArgumentError(msg)
     if expression.ndim != 2 or n_components < 1:
