@@ -179,7 +179,13 @@ SWEPT = sorted(CALLS.keys() - WITHOUT_ARGUMENTS - EXEMPT.keys())
 
 @pytest.mark.filterwarnings("ignore")  # what junk makes numpy and matplotlib warn of is not the point
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in SWEPT]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.fuzz if name == "bm.ablate" else pytest.mark.slow)
+        if name in LONG
+        else name
+        for name in SWEPT
+    ],
 )
 def test_junk_is_refused_by_name(world: World, name: str) -> None:
     assert mishaps(name, world, JUNK) == []

@@ -146,7 +146,7 @@ def test_beeline_samples_differ():
     [
         (("hepatocyte",), "'hHEP'.*not 'hepatocyte'"),
         (("hESC", 750), "500 and 1000.*not 750"),
-        (("hESC", 500, "chip"), "'specific', 'string' and 'nonspecific', not 'chip'"),
+        (("hESC", 500, "chip"), "'specific', 'string' or 'nonspecific', not 'chip'"),
     ],
 )
 def test_beeline_lists_what_there_is(arguments, message):
@@ -154,9 +154,12 @@ def test_beeline_lists_what_there_is(arguments, message):
         sg.datasets.beeline(*arguments)
 
 
-@pytest.mark.parametrize("sample", [0, 6, "1"])
-def test_beeline_split_lists_the_samples(sample):
-    with pytest.raises(ArgumentError, match="1, 2, 3, 4 and 5"):
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [(0, "1, 2, 3, 4 and 5"), (6, "1, 2, 3, 4 and 5"), ("1", "sample is a whole number")],
+)
+def test_beeline_split_lists_the_samples(sample, message):
+    with pytest.raises(ArgumentError, match=message):
         sg.datasets.beeline_split("hESC", 500, sample)
 
 
@@ -323,7 +326,7 @@ def test_tf_names():
 
 
 def test_tf_names_of_an_unknown_organism():
-    with pytest.raises(ArgumentError, match="'human' and 'mouse', not for organism='yeast'"):
+    with pytest.raises(ArgumentError, match="organism is 'human' or 'mouse', not 'yeast'"):
         sg.datasets.tf_names("yeast")
 
 

@@ -63,8 +63,8 @@ def ablate(
 
     Raises
     ------
-    ArgumentError, MissingKeyError, SplitError, WeightsUnavailableError
-        See :func:`run`; also if ``prior`` is given with anything but one AnnData.
+    ArgumentError, MissingKeyError, PriorError, SplitError, WeightsUnavailableError
+        See :func:`run`; also if ``prior`` is none, or ``prior`` is given with anything but one AnnData.
 
     Examples
     --------
