@@ -11,6 +11,7 @@ import importlib
 import inspect
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -105,7 +106,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with sg.settings.override(progress=False), pytest.MonkeyPatch.context() as patch:
         patch.setattr("pooch.HTTPDownloader.__call__", offline)
         patch.setitem(sys.modules, "decoupler", SimpleNamespace(op=SimpleNamespace(collectri=edges, dorothea=edges)))
-        yield make_world(folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is left out of results on so few cells
+            made = make_world(folder)
+        yield made
 
 
 def offline(*_args: Any) -> None:
