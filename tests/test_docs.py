@@ -155,7 +155,7 @@ def test_gene_names():
     by_row = dict(
         re.findall(r"^\| `([^`]+)` \| `?([\w-]+)`? \| .*(?:rule|symbol|excel|dots|alias|ambiguous|unknown)", page, re.M)
     )
-    table = sg.pp.resolve_names(by_row)
+    table = sg.pp.resolve_names(list(by_row))
     becomes = table["resolved"].where(~table["status"].isin(["ambiguous", "unknown"]), "stays")
     assert dict(zip(by_row, becomes, strict=True)) == by_row
     assert len(by_row) == 8

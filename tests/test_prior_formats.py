@@ -329,7 +329,7 @@ def test_rankings_that_cannot_be_used(tmp_path):
         sg.io.read_rankings(rankings(), motif_to_tf={"x": "G0"})
     with pytest.raises(ArgumentError, match=r"columns \['a'\]; it needs motif_id"):
         sg.io.read_rankings(rankings(), motif_to_tf=pd.DataFrame({"a": ["x"]}))
-    with pytest.raises(ArgumentError, match="motif_to_tf is a dict.*not 7"):
+    with pytest.raises(ArgumentError, match=r"motif_to_tf is a dict.*not 7"):
         sg.io.read_rankings(rankings(), motif_to_tf=7)
     with pytest.raises(ArgumentError, match=r"rankings='.*absent\.feather' is not there"):
         sg.io.read_rankings(tmp_path / "absent.feather")
