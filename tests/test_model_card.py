@@ -73,9 +73,9 @@ def test_its_figures_are_those_of_the_validation_pairs(model, adata):
         assert row(card, name) == [f"{value:.3f}" for value in expected]
     brier = np.mean((model.calibration(at_pairs) - validation.labels) ** 2)
     assert row(card, "Brier score")[0] == f"{brier:.3f}"
-    slope, intercept = map(float, re.search(r"exp\(−\((\S+) · logit ([^)]+)\)\)", card).groups())
-    assert slope == pytest.approx(model.calibration.slope, rel=1e-3)
-    assert intercept == pytest.approx(model.calibration.intercept, rel=1e-3)
+    slope, sign, size = re.search(r"exp\(−\((\S+) · logit ([+−]) ([^)]+)\)\)", card).groups()
+    assert float(slope) == pytest.approx(model.calibration.slope, rel=1e-3)
+    assert float(size) * {"+": 1, "−": -1}[sign] == pytest.approx(model.calibration.intercept, rel=1e-3)
 
 
 def test_it_stands_beside_the_weights_and_outlives_them(model, tmp_path):

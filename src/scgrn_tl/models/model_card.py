@@ -162,9 +162,10 @@ def _quality(state: FittedState) -> str:
         "Hub rates alone: how often each gene regulates and is regulated among the training pairs, without expression "
         "and without a graph. What the model has beyond them is what it learned of single pairs."
     )
+    sign = "−" if scaling.intercept < 0 else "+"
     equation = (
         f"Calibration (Platt scaling, fitted on {summary.fitted_on}): "
-        f"P = 1 / (1 + exp(−({scaling.slope:.4g} · logit {scaling.intercept:+.4g}))).\n"
+        f"P = 1 / (1 + exp(−({scaling.slope:.4g} · logit {sign} {abs(scaling.intercept):.4g}))).\n"
     )
     return "\n".join([introduction, *table, explanation, equation])
 

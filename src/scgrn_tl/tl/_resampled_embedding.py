@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ._embedded_cells import EmbeddedCells
 
 __all__ = ["ResampledEmbedding"]
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +137,13 @@ def _pool(
     batch_key = stored.record["params"].get("batch_key")
     batches = None if batch_key is None else CellGroups.from_obs(adata, str(batch_key), "batch_key", most=None)
     members = list(by_batch(stored.pooled, batches).values())
+    LOGGER.info(
+        "Pooling %d replicates of %d genes%s: %.2f GB of sums.",
+        len(counts),
+        len(stored.genes),
+        f" in each of {len(members)} batches" if len(members) > 1 else "",
+        8e-9 * len(members) * len(counts) * len(stored.genes) * source.dim,
+    )
     pools = [ReplicatePool(len(counts), len(stored.genes), source.dim) for _ in members]
     for rows, states, values in source.hidden(np.flatnonzero(np.logical_or.reduce(members))):
         weights = torch.from_numpy(rule.weights(values, rule.ranking(len(stored.genes))))
