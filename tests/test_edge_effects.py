@@ -152,8 +152,8 @@ def test_the_strongest_messages_are_tried(model):
 def test_what_cannot_be_explained(model):
     with pytest.raises(MissingKeyError, match="Not among the model's 6 regulators and 30 genes: NOPE"):
         model.explain("NOPE", "G0010")
-    for number in (0, 2.5, True):
-        with pytest.raises(ArgumentError, match="n_messages is a whole number above 0"):
+    for number, words in ((0, "a whole number above 0"), (2.5, "a whole number, not 2.5"), (True, "a whole number")):
+        with pytest.raises(ArgumentError, match=f"n_messages is {words}"):
             model.explain(model.regulators[0], "G0010", n_messages=number)
     with pytest.raises(ArgumentError, match="not fitted"):
         sg.models.ScTransNet().explain("a", "b")

@@ -187,8 +187,8 @@ def test_views_and_files(tmp_path):
 
 def test_mudata():
     mudata = pytest.importorskip("mudata")
-    mudata.set_options(pull_on_update=False)
-    both = mudata.MuData({"rna": network(), "atac": ad.AnnData(np.ones((3, 2), np.float32))})
+    with mudata.set_options(pull_on_update=False):
+        both = mudata.MuData({"rna": network(), "atac": ad.AnnData(np.ones((3, 2), np.float32))})
     assert len(sg.get.grn_df(both)) == 5
     with pytest.raises(MissingKeyError, match="no modality 'protein'"):
         sg.get.grn_df(both, modality="protein")

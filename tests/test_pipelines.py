@@ -26,6 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Moving element from .uns"),
     # genes and proteins of one name
     pytest.mark.filterwarnings("ignore:Cannot join columns with the same name:UserWarning"),
+    pytest.mark.filterwarnings("ignore:var_names are not unique:UserWarning"),
     # scanpy's colour maps, and matplotlib's newest wish for them
     pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning"),
 ]
