@@ -59,7 +59,6 @@ def parallel_map(
         If ``function`` is none, or ``n_jobs`` is 0.
     """
     from joblib import Parallel, delayed, effective_n_jobs
-    from joblib.externals.loky import get_reusable_executor
     from tqdm.auto import tqdm
 
     check_n_jobs(n_jobs)
@@ -76,6 +75,3 @@ def parallel_map(
     results = pool(calls)
     hidden = description is None or not settings.progress
     yield from tqdm(results, total=len(parts), desc=description, delay=2, disable=hidden)
-    if effective_n_jobs(n_jobs) > 1:
-        # loky takes a worker whose next task needs far more memory than its first one for leaking, and has hung on it
-        get_reusable_executor().shutdown(wait=True)
