@@ -19,8 +19,8 @@ Result = TypeVar("Result")
 
 
 def check_n_jobs(n_jobs: int | None) -> None:
-    """Raise :class:`ArgumentError` unless ``n_jobs`` is ``None`` or a whole number other than 0."""
-    if n_jobs is not None and (isinstance(n_jobs, bool) or int(n_jobs) != n_jobs or n_jobs == 0):
+    """Raise :class:`ArgumentError` if ``n_jobs`` is 0."""
+    if n_jobs == 0:
         msg = f"n_jobs is a whole number of processes, or -1 for one a core; not {n_jobs!r}."
         raise ArgumentError(msg)
 

@@ -94,7 +94,7 @@ def grn_df(
     >>> net = sg.get.grn_df(adata, top_n=1000)  # doctest: +SKIP
     >>> dc.mt.ulm(adata, net)  # doctest: +SKIP
     """
-    if top_n is not None and (isinstance(top_n, bool) or int(top_n) != top_n or top_n < 1):
+    if top_n is not None and top_n < 1:
         msg = f"top_n={top_n!r} is not a positive whole number."
         raise ArgumentError(msg)
     network = read_network(open_anndata(adata, modality=modality), key)

@@ -109,7 +109,7 @@ def edge_effects(
     ArgumentError
         If the members have no graph, or ``n_messages`` is not a whole number above 0.
     """
-    if isinstance(n_messages, bool) or not isinstance(n_messages, (int, np.integer)) or n_messages < 1:
+    if n_messages < 1:
         msg = f"n_messages is a whole number above 0, not {n_messages!r}."
         raise ArgumentError(msg)
     if modules[0].gnn is None:

@@ -79,7 +79,7 @@ def calibration(
     """
     import matplotlib.pyplot as plt
 
-    if isinstance(n_bins, bool) or not isinstance(n_bins, (int, np.integer)) or n_bins < 1:
+    if n_bins < 1:
         msg = f"n_bins is a whole number of at least 1, not {n_bins!r}."
         raise ArgumentError(msg)
     adata = open_anndata(adata, modality=modality)

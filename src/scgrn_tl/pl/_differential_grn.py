@@ -83,10 +83,10 @@ def differential_grn(
     """
     import matplotlib.pyplot as plt
 
-    if isinstance(max_qvalue, str) or not 0 <= max_qvalue <= 1:
+    if not 0 <= max_qvalue <= 1:
         msg = f"max_qvalue={max_qvalue!r} is not between 0 and 1."
         raise ArgumentError(msg)
-    if isinstance(top_n, bool) or not isinstance(top_n, (int, np.integer)) or top_n < 0:
+    if top_n < 0:
         msg = f"top_n is a whole number of at least 0, not {top_n!r}."
         raise ArgumentError(msg)
     record = _read(open_anndata(adata, modality=modality), key)

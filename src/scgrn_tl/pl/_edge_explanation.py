@@ -77,7 +77,7 @@ def edge_explanation(
         If the edge was not explained, or there are not three axes.
     """
     for name, value in {"n_groups": n_groups, "n_messages": n_messages}.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        if value < 1:
             msg = f"{name} is a whole number above 0, not {value!r}."
             raise ArgumentError(msg)
     record, edge = _read(open_anndata(adata, modality=modality), key, source, target)

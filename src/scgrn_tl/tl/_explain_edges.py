@@ -152,7 +152,7 @@ def explain_edges(
         msg = f"key_added={key_added!r} is where the network or the embedding is; choose another name."
         raise ArgumentError(msg)
     for name, value in {"top_n": top_n, "n_cells": n_cells, "n_messages": n_messages}.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        if value < 1:
             msg = f"{name} is a whole number above 0, not {value!r}."
             raise ArgumentError(msg)
     groups = None if groupby is None else CellGroups.from_obs(adata, groupby, "groupby")

@@ -71,7 +71,7 @@ def check_groups(adata: AnnData, groupby: str | None, pooling: float, *, key: st
     ArgumentError
         If ``pooling`` is not a number of at least 0, or a group has a name that would take the slot of something else.
     """
-    if not isinstance(pooling, (int, float, np.number)) or isinstance(pooling, bool) or not pooling >= 0:
+    if pooling < 0:
         msg = f"group_pooling is a number of cells of at least 0, `float('inf')` among them, not {pooling!r}."
         raise ArgumentError(msg)
     if groupby is None:
