@@ -43,6 +43,8 @@ def sctransnet(
     channel_width: int = 64,
     decoder: Literal["dot", "cosine", "mlp"] = "dot",
     hub_terms: bool = True,
+    latent_factors: int = 12,
+    expression_effects: bool = True,
     dropout: float = 0.2,
     epochs: int = 100,
     lr: float = 3e-3,
@@ -61,10 +63,13 @@ def sctransnet(
     Where this differs from the paper, each for a reason: pairs are learned from that the graph does not show
     (``hidden_edges``), or the model reads the answer off its input; every non-edge is learned from, all in one batch
     (``negatives="all"``), so that log-odds stay true to the data; hub rates are terms of their own (``hub_terms``), so
-    that a pair's score says what is specific to it; node features are the leading components of expression and its
-    moments rather than all cells (``gene_features="pca"``), which does not depend on the number of cells; Adam's weight
-    decay is decoupled (AdamW); the epoch is chosen on validation pairs, never on test, by their likelihood
-    (``select="loss"``), since the average precision of few edges is noisy and calibration wants the likelihood.
+    that a pair's score says what is specific to it; latent factors and what genes that are expressed alike tell of a
+    target are fitted beforehand (``latent_factors``, ``expression_effects``; :mod:`scgrn_tl.models.pair_effects`), and
+    the network learns what they leave of pairs they were fitted without; node features are the leading components of
+    expression and its moments rather than all cells (``gene_features="pca"``), which does not depend on the number of
+    cells; Adam's weight decay is decoupled (AdamW); the epoch is chosen on validation pairs, never on test, by their
+    likelihood (``select="loss"``), since the average precision of few edges is noisy and calibration wants the
+    likelihood.
 
     Parameters
     ----------
@@ -81,7 +86,12 @@ def sctransnet(
     decoder
         How the channels meet.
     hub_terms
-        Give every regulator and target a term of its own. ``False`` is the paper's bare product.
+        Give every regulator and target a term of its own. ``False`` is the paper's bare product, without any of the
+        effects that are fitted to the edges beforehand.
+    latent_factors
+        With ``hub_terms``, how many latent factors of regulators that share targets; 0 for none.
+    expression_effects
+        With ``hub_terms``, read a target's term and factors from genes that are expressed alike too.
     dropout
         Share of entries dropped in training.
     epochs, lr, weight_decay
@@ -117,6 +127,8 @@ def sctransnet(
         channel_width=channel_width,
         decoder=decoder,
         hub_terms=hub_terms,
+        latent_factors=latent_factors,
+        expression_effects=expression_effects,
         dropout=dropout,
         epochs=epochs,
         lr=lr,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,11 +11,12 @@ import torch
 from scgrn_tl.core.errors import ArgumentError
 
 from .ensemble_scores import graph_of
-from .hub_rates import fit_hub_rates
+from .gene_kernel import GeneKernel
 from .input_scales import InputScales
 from .joined_embedding import EmbeddingScale
 from .link_training import Supervision
 from .node_features import MomentScale, gene_features, gene_profile
+from .pair_effects import PairEffects, fit_pair_effects, held_out_effects
 from .sctransnet import GeneInputs
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from .sctransnet import ScTransNetConfig
 
 __all__ = ["FitInputs", "labelled_table", "make_fit_inputs"]
+
+HELD_OUT_FOLDS = 5
+"""Parts of the training pairs, each left out once from the pair effects that the network starts from."""
 
 
 class FitInputs(NamedTuple):
@@ -55,13 +60,10 @@ def make_fit_inputs(task: GRNTask, config: ScTransNetConfig) -> FitInputs:
         raise ArgumentError(msg)
     device = torch.device(task.device)
     labels, mask = labelled_table(train, task.regulators, task.n_genes)
-    base, regulator_rate, target_rate = 0.0, np.zeros(len(task.regulators)), np.zeros(task.n_genes)
-    if config.hub_terms:
-        rates = fit_hub_rates(labels, mask)
-        base, regulator_rate, target_rate = rates.base, rates.regulator, rates.target
     node_type = np.zeros(task.n_genes, dtype=np.int64)
     node_type[task.regulators] = 1
     features, moments = _features(task, config)
+    effects, held_out = _pair_effects(labels, mask, features, config, task.seed)
     embedding = scale = None
     if task.embedding is not None:
         scale = EmbeddingScale.fit(task.embedding, task.embedding_widths)
@@ -71,12 +73,13 @@ def make_fit_inputs(task: GRNTask, config: ScTransNetConfig) -> FitInputs:
         embedding,
         node_type=torch.from_numpy(node_type),
         regulators=torch.from_numpy(task.regulators),
-        regulator_rate=torch.from_numpy(regulator_rate.astype(np.float32)),
-        target_rate=torch.from_numpy(target_rate.astype(np.float32)),
+        **effects.tensors(),
     ).to(device)
     supervision = _supervision(task, task.prior, inputs, labels, mask, validation, use_gnn=config.use_gnn)
+    if held_out is not None:
+        supervision = replace(supervision, held_out=torch.from_numpy(held_out).to(device))
     # encoders that are trained along move the embedding: it is standardised anew with every step
-    return FitInputs(inputs, supervision, base, InputScales(None if task.cells is not None else scale, moments))
+    return FitInputs(inputs, supervision, effects.base, InputScales(None if task.cells is not None else scale, moments))
 
 
 def labelled_table(pairs: LabeledPairs, regulators: np.ndarray, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -96,6 +99,23 @@ def _features(task: GRNTask, config: ScTransNetConfig) -> tuple[np.ndarray, Mome
     profile, moments = gene_profile(task.expression, n_components=config.n_components, seed=task.seed)
     scale = MomentScale.fit(moments)
     return np.hstack([profile, scale.apply(moments)]).astype(np.float32), scale
+
+
+def _pair_effects(
+    labels: np.ndarray, mask: np.ndarray, features: np.ndarray, config: ScTransNetConfig, seed: int
+) -> tuple[PairEffects, np.ndarray | None]:
+    """Effects of the training pairs, and what is to be added to these so that none counts its own label."""
+    if not config.hub_terms:
+        return PairEffects.none(*labels.shape), None
+    kernel = GeneKernel(features) if config.expression_effects else None
+    effects = fit_pair_effects(labels, mask, kernel=kernel, n_factors=config.latent_factors).centred()
+    if kernel is None and not config.latent_factors:
+        return effects, None  # hub rates: one label of many
+    fold = np.random.default_rng(seed).integers(HELD_OUT_FOLDS, size=labels.shape)
+    held_out = held_out_effects(labels, mask, fold, kernel=kernel, n_factors=config.latent_factors)
+    held_out -= effects.matrix()
+    held_out[~mask] = 0
+    return effects, held_out
 
 
 def _supervision(

@@ -109,6 +109,8 @@ def state_from_files(record: dict[str, Any], tensors: dict[str, Tensor], device:
     """
     settings = dict(record["config"])
     settings["gnn_widths"] = tuple(settings["gnn_widths"])
+    if record["format_version"] < 3:  # pair effects were hub rates
+        settings |= {"latent_factors": 0, "expression_effects": False}
     config = ScTransNetConfig(**settings)
     inputs = {name.removeprefix("inputs."): t for name, t in tensors.items() if name.startswith("inputs.")}
     inputs.setdefault("embedding", None)  # type: ignore[arg-type]

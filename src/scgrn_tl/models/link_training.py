@@ -51,6 +51,9 @@ class Supervision:
         ``int64 (2, V)``: row, gene.
     validation_labels
         ``bool (V,)``, a NumPy array.
+    held_out
+        ``float32 (R, G)``, what is added to the logit of a training pair so that its pair effects are those that were
+        fitted without it: what is learned then is what they leave of pairs they never saw. ``None`` without.
     """
 
     labels: Tensor
@@ -58,6 +61,7 @@ class Supervision:
     graph: RelationalGraph | PairGraph | None
     validation: Tensor
     validation_labels: np.ndarray
+    held_out: Tensor | None = None
 
 
 @dataclass
@@ -156,6 +160,8 @@ class LinkTrainer:
     def _summed_loss(self, channels: LinkChannels, rows: slice, chosen: Tensor) -> Tensor:
         score, hub = self.module.logits(channels, self.genes, rows)
         logit = score + hub
+        if self.supervision.held_out is not None:
+            logit = logit + self.supervision.held_out[rows]
         labels = self.supervision.labels[rows].to(logit)
         losses = nn.functional.binary_cross_entropy_with_logits(logit, labels, reduction="none")
         return (losses * chosen).sum()

@@ -1,7 +1,7 @@
 """A fitted model as a folder: tensors in ``model.safetensors``, everything else in ``model.json``.
 
 ``README.md`` beside them is for people; nothing reads it back. Format 2 has, beyond format 1, how inputs were
-standardised, where embeddings came from, calibration and metrics, and versions.
+standardised, where embeddings came from, calibration and metrics, and versions; format 3 has pair effects.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["check_tensors", "read_model_folder", "write_model_folder"]
 
 FORMAT = "scgrn_tl.ScTransNet"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def write_model_folder(
@@ -106,8 +106,12 @@ def read_model_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], d
 def check_tensors(tensors: dict[str, Tensor], n_genes: int) -> None:
     """Raise :class:`WeightsError`, naming the tensor, unless all are finite and the inputs are of ``n_genes`` genes."""
     n_regulators = len(tensors["inputs.regulators"])
-    rows = dict.fromkeys(("features", "embedding", "node_type", "target_rate"), n_genes)
-    rows |= dict.fromkeys(("regulators", "regulator_rate"), n_regulators)
+    rows = dict.fromkeys(("features", "embedding", "node_type", "target_rate", "factors"), n_genes)
+    rows |= dict.fromkeys(("regulators", "regulator_rate", "loadings"), n_regulators)
+    of_genes = tensors.get("inputs.by_expression")
+    if of_genes is not None and (of_genes.ndim != 2 or of_genes.shape[1] != n_genes):
+        msg = f"tensor 'inputs.by_expression' has shape {tuple(of_genes.shape)}; expected {n_genes} columns."
+        raise WeightsError(msg)
     below = {"inputs.node_type": 2, "inputs.regulators": n_genes}
     for name, tensor in tensors.items():
         n_rows = n_genes if name.startswith("embeddings.") else rows.get(name.removeprefix("inputs."))

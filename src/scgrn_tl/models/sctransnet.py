@@ -40,7 +40,12 @@ class ScTransNetConfig:
         How the channels meet: ``"dot"``, ``"cosine"`` or ``"mlp"``.
     hub_terms
         Give every regulator and target a term of its own, shrunk by empirical Bayes, so that the channels' product says
-        what is specific to a pair. ``False`` is the paper's bare product.
+        what is specific to a pair. ``False`` is the paper's bare product, without any pair effects.
+    latent_factors
+        With ``hub_terms``, how many latent factors of regulators that share targets; 0 for none. See
+        :mod:`scgrn_tl.models.pair_effects`.
+    expression_effects
+        With ``hub_terms``, read a target's term and its factors from genes that are expressed alike too.
     dropout
         Share of entries dropped in training, in the graph layers and in the channels.
     epochs, lr, weight_decay
@@ -71,6 +76,8 @@ class ScTransNetConfig:
     channel_width: int = 64
     decoder: Decoder = "dot"
     hub_terms: bool = True
+    latent_factors: int = 12
+    expression_effects: bool = True
     dropout: float = 0.2
     epochs: int = 100
     lr: float = 3e-3
@@ -106,6 +113,7 @@ class ScTransNetConfig:
             ("0 <= dropout < 1", 0 <= self.dropout < 1),
             ("0 < hidden_edges < 1", 0 < self.hidden_edges < 1),
             ("weight_decay >= 0", self.weight_decay >= 0),
+            ("latent_factors >= 0", self.latent_factors >= 0),
             ("gnn_widths divisible by gnn_heads", all(width % self.gnn_heads == 0 for width in self.gnn_widths)),
             ("gnn_widths not empty", len(self.gnn_widths) > 0),
         ]
@@ -128,8 +136,12 @@ class GeneInputs(nn.Module):
         ``int64 (G,)``: 1 for regulators.
     regulators
         ``int64 (R,)``, gene indices of the regulators scored.
-    hub
-        ``(R, G)`` is ``base + regulator_rate[:, None] + target_rate``; see :mod:`~scgrn_tl.models.hub_rates`.
+    regulator_rate, target_rate
+        ``(R,)`` and ``(G,)``, hub terms; see :mod:`~scgrn_tl.models.pair_effects`.
+    loadings, factors
+        ``(R, q)`` and ``(G, q)``, latent factors: their product is part of every pair's score; ``None`` without.
+    factor_mean, by_expression
+        ``(q,)`` and ``(1 + q, G)``, how terms and factors of other genes are read from expression; ``None`` without.
     """
 
     def __init__(
@@ -141,6 +153,10 @@ class GeneInputs(nn.Module):
         regulators: Tensor,
         regulator_rate: Tensor,
         target_rate: Tensor,
+        loadings: Tensor | None = None,
+        factors: Tensor | None = None,
+        factor_mean: Tensor | None = None,
+        by_expression: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.features: Tensor
@@ -149,12 +165,20 @@ class GeneInputs(nn.Module):
         self.regulators: Tensor
         self.regulator_rate: Tensor
         self.target_rate: Tensor
+        self.loadings: Tensor | None
+        self.factors: Tensor | None
+        self.factor_mean: Tensor | None
+        self.by_expression: Tensor | None
         self.register_buffer("features", features)
         self.register_buffer("embedding", embedding)
         self.register_buffer("node_type", node_type)
         self.register_buffer("regulators", regulators)
         self.register_buffer("regulator_rate", regulator_rate)
         self.register_buffer("target_rate", target_rate)
+        self.register_buffer("loadings", loadings)
+        self.register_buffer("factors", factors)
+        self.register_buffer("factor_mean", factor_mean)
+        self.register_buffer("by_expression", by_expression)
 
     def with_embedding(self, embedding: Tensor) -> GeneInputs:
         """The same with another gene embedding ``(G, D)``; all other tensors are shared."""
@@ -163,7 +187,10 @@ class GeneInputs(nn.Module):
 
 
 class ScTransNetModule(nn.Module):
-    """x_t = [Z_t ‖ v_t^M]; logit = b₀ + b^TF + b^tgt + c^TF·c^tgt (model.md §6).
+    """x_t = [Z_t ‖ v_t^M]; logit = b₀ + b^TF + b^tgt + L^TF·z^tgt + c^TF·c^tgt (scTransNet §3.4).
+
+    The terms b and the latent factors L and z are fitted to the edges alone beforehand
+    (:mod:`scgrn_tl.models.pair_effects`); trained is what they leave.
 
     Parameters
     ----------
@@ -239,4 +266,6 @@ class ScTransNetModule(nn.Module):
         """Score and hub part ``(n, G)`` of the pairs of some of the regulators, by place among them."""
         score, hub = self.scorer.logits(channels, rows)
         hub = hub + self.base + genes.regulator_rate[rows].unsqueeze(1) + genes.target_rate.unsqueeze(0)
+        if genes.loadings is not None and genes.factors is not None:
+            score = score + genes.loadings[rows] @ genes.factors.T
         return LinkLogits(score, hub)

@@ -18,6 +18,7 @@ from scgrn_tl.core.network import PriorNetwork
 from scgrn_tl.core.user_warning import warn_user
 
 from .component_alignment import align_components
+from .gene_kernel import GeneKernel
 from .node_features import gene_profile
 from .sctransnet import GeneInputs
 
@@ -61,11 +62,11 @@ class SharedGenes:
         Raises
         ------
         GeneOverlapError
-            If a model with a graph network shares too few.
+            If a model that reads expression shares too few.
         """
         found = pd.Index(state.genes).get_indexer(pd.Index(genes))
         rows = np.flatnonzero(found >= 0)
-        if state.config.use_gnn and len(rows) < MIN_SHARED:
+        if reads_expression(state) and len(rows) < MIN_SHARED:
             hint = mismatch_hint(state.genes, genes, what="model's genes")
             msg = (
                 f"{len(rows)} of the data's {len(genes):,} genes ({', '.join(map(repr, genes[:3]))}, …) are among the "
@@ -88,6 +89,11 @@ class SharedGenes:
         return np.isin(np.arange(len(self.genes)), self.rows)
 
 
+def reads_expression(state: FittedState) -> bool:
+    """Whether the model compares genes' expression with that of its own genes."""
+    return state.config.use_gnn or state.inputs.by_expression is not None
+
+
 def check_transferable(state: FittedState) -> None:
     """Raise where what was fitted cannot be read from other data."""
     if state.scales is None:
@@ -96,7 +102,7 @@ def check_transferable(state: FittedState) -> None:
             "pairs of its own genes only (`model.score(pairs)`). For other data, fit and save it again."
         )
         raise WeightsError(msg)
-    if state.config.use_gnn and state.config.gene_features == "expression":
+    if reads_expression(state) and state.config.gene_features == "expression":
         msg = (
             "gene_features='expression' reads each cell of the data that the model was fitted to, which other data do "
             "not have. Fit with gene_features='pca'."
@@ -215,29 +221,50 @@ def new_inputs(
 ) -> tuple[GeneInputs, float | None]:
     """What the network reads of the genes of ``task``, on the model's device; and how well components agree.
 
-    Genes that the model never saw have average hub rates. In the graph those of ``is_tf``, ``bool (G,)``, are nodes of
-    the type of regulators.
+    Genes that the model never saw have the terms and factors of genes that are expressed like them, or average ones
+    where the model reads no expression; regulators that it never saw have average ones. In the graph those of
+    ``is_tf``, ``bool (G,)``, are nodes of the type of regulators.
     """
     own, device = state.inputs, state.inputs.features.device
-    regulator_rate = dict(zip(state.regulators, own.regulator_rate.tolist(), strict=True))
-    target_rate = np.zeros(task.n_genes, dtype=np.float32)
-    target_rate[shared.rows] = own.target_rate.cpu().numpy()[shared.own_rows]
     features, agreement = np.zeros((task.n_genes, own.features.shape[1]), dtype=np.float32), None
-    if state.config.use_gnn:
+    if reads_expression(state):
         features, agreement = _features(state, task, shared)
     embedding = None
     if task.embedding is not None and state.scales is not None and state.scales.embedding is not None:
         embedding = torch.from_numpy(state.scales.embedding.apply(task.embedding))
-    rates = [regulator_rate.get(task.genes[number], 0.0) for number in task.regulators.tolist()]
     inputs = GeneInputs(
         torch.from_numpy(features),
         embedding,
         node_type=torch.from_numpy(is_tf.astype(np.int64)),
         regulators=torch.from_numpy(task.regulators),
-        regulator_rate=torch.tensor(rates, dtype=torch.float32),
-        target_rate=torch.from_numpy(target_rate),
+        **_pair_effects(state, task, shared, features),
     )
     return inputs.to(device), agreement
+
+
+def _pair_effects(
+    state: FittedState, task: GRNTask, shared: SharedGenes, features: np.ndarray
+) -> dict[str, torch.Tensor]:
+    """Terms and factors of the genes of ``task``: the model's own of those that it saw."""
+    own = {name: value.cpu().numpy() for name, value in state.inputs.named_buffers()}
+    place = {name: number for number, name in enumerate(state.regulators)}
+    rows = np.array([place.get(task.genes[number], -1) for number in task.regulators.tolist()])
+    seen = rows >= 0
+    found = {
+        "regulator_rate": np.where(seen, own["regulator_rate"][rows], 0),
+        "target_rate": np.zeros(task.n_genes),
+    }
+    if "factors" in own:
+        found["loadings"] = np.where(seen[:, None], own["loadings"][rows], 0)
+        found["factors"] = np.zeros((task.n_genes, own["factors"].shape[1])) - own["factor_mean"]
+    if "by_expression" in own:
+        told = GeneKernel(own["features"]).predict(features, own["by_expression"])  # (1 + q, G)
+        found["target_rate"] += told[0]
+        if "factors" in own:
+            found["factors"] += told[1:].T
+    for name in found.keys() & {"target_rate", "factors"}:
+        found[name][shared.rows] = own[name][shared.own_rows]
+    return {name: torch.from_numpy(values.astype(np.float32)) for name, values in found.items()}
 
 
 def _features(state: FittedState, task: GRNTask, shared: SharedGenes) -> tuple[np.ndarray, float]:
