@@ -183,6 +183,10 @@ class LinkTrainer:
         config, mask, labels = self.module.config, self.supervision.mask, self.supervision.labels
         if config.use_gnn:
             hidden = torch.rand(mask.shape, generator=draws, device=mask.device) < config.hidden_edges
+            # the graph is walked both ways: of two regulators both pairs are hidden, or none
+            regulators = self.genes.regulators
+            one_way = hidden[:, regulators].triu()
+            hidden[:, regulators] = one_way | one_way.T
             chosen = mask & hidden
         else:
             hidden, chosen = torch.zeros_like(mask), mask

@@ -70,10 +70,10 @@ class ScTransNetConfig:
     use_gnn: bool = True
     gene_features: GeneFeatures = "pca"
     n_components: int = 32
-    gnn_widths: tuple[int, ...] = (256, 128)
+    gnn_widths: tuple[int, ...] = (64, 32)
     gnn_heads: int = 4
-    channel_hidden: int = 128
-    channel_width: int = 64
+    channel_hidden: int = 64
+    channel_width: int = 32
     decoder: Decoder = "dot"
     hub_terms: bool = True
     latent_factors: int = 12
@@ -82,7 +82,7 @@ class ScTransNetConfig:
     epochs: int = 100
     lr: float = 3e-3
     weight_decay: float = 1e-3
-    hidden_edges: float = 0.3
+    hidden_edges: float = 0.5
     negatives: Literal["all", "hard"] = "all"
     select: Literal["auprc", "loss"] = "loss"
     patience: int = 30
