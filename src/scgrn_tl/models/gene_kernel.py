@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
+from scipy.linalg import cholesky, solve_triangular
 
 __all__ = ["GeneKernel"]
 
@@ -15,6 +17,8 @@ N_LANDMARKS = 1024
 """Genes that the approximation is exact at."""
 
 _JITTER = 1e-5
+_BLOCK_GENES = 2048
+"""Genes whose float64 similarity to others is held at a time."""
 
 
 class GeneKernel:
@@ -36,38 +40,48 @@ class GeneKernel:
         squared = _squared_distances(some, some)[np.triu_indices(len(some), 1)]
         median = float(np.median(squared)) if len(squared) else 0.0
         self._width = RELATIVE_WIDTH * median if median > 0 else 1.0
-        self._landmarks = self.features
-        self._exact: np.ndarray | None = None
-        if len(features) <= EXACT_GENES:
-            self._exact = self._similarity(self.features, self.features)
-        else:
-            self._landmarks = some
-            of_landmarks = self._similarity(some, some).astype(np.float64)
-            lower = cholesky(of_landmarks + _JITTER * np.eye(len(some)), lower=True)
-            across = self._similarity(some, self.features)  # (m, G)
-            self._root = solve_triangular(lower, across, lower=True).astype(np.float32)  # (m, G), K ≈ rootᵀ root
+        self._is_exact = len(features) <= EXACT_GENES
+        self._landmarks = self.features if self._is_exact else some  # (m, F)
 
     def times(self, values: np.ndarray) -> np.ndarray:
         """``values (n, G)`` times K, ``(n, G)``."""
-        if self._exact is not None:
-            product: np.ndarray = values @ self._exact
+        if self._is_exact:
+            product: np.ndarray = values @ self._own
             return product
-        return (values @ self._root.T) @ self._root
+        return (values @ self._own.T) @ self._own
 
     def predict(self, features: np.ndarray, values: np.ndarray) -> np.ndarray:
         """What ``values (n, G)`` times K is at other genes of known ``features (H, F)``: ``(n, H)``."""
-        across = self._similarity(self._landmarks, np.asarray(features, dtype=np.float32))  # (m, H)
-        if self._exact is not None:
-            product: np.ndarray = values @ across
-            return product
-        of_landmarks = self._similarity(self._landmarks, self._landmarks).astype(np.float64)
-        factor = cho_factor(of_landmarks + _JITTER * np.eye(len(of_landmarks)), lower=True)
-        at_landmarks = values @ self._similarity(self._landmarks, self.features).T  # (n, m)
-        return (cho_solve(factor, at_landmarks.T).T @ across).astype(values.dtype)
+        across = self._to_landmarks(np.asarray(features, dtype=np.float32))  # (m, H)
+        product: np.ndarray = (values if self._is_exact else values @ self._own.T) @ across
+        return product
 
-    def _similarity(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        similar: np.ndarray = np.exp(-_squared_distances(one, other) / self._width, dtype=np.float32)
-        return similar
+    @cached_property
+    def _own(self) -> np.ndarray:
+        """``(m, G)``: K where it is exact, else the M of its approximation MᵀM."""
+        return self._to_landmarks(self.features)
+
+    @cached_property
+    def _lower(self) -> np.ndarray:
+        """``(m, m)``, Cholesky's factor of K among the landmarks."""
+        among: np.ndarray = self._similarity(self._landmarks)
+        factor: np.ndarray = cholesky(among + _JITTER * np.eye(len(among)), lower=True)
+        return factor
+
+    def _to_landmarks(self, features: np.ndarray) -> np.ndarray:
+        """``float32 (m, H)``: similarity of genes to the landmarks; of the approximation, less what these share."""
+        found = np.empty((len(self._landmarks), len(features)), dtype=np.float32)
+        for start in range(0, len(features), _BLOCK_GENES):
+            block = slice(start, start + _BLOCK_GENES)
+            across = self._similarity(features[block])
+            found[:, block] = across if self._is_exact else solve_triangular(self._lower, across, lower=True)
+        return found
+
+    def _similarity(self, features: np.ndarray) -> np.ndarray:
+        """``float64 (m, H)``, of the landmarks to genes."""
+        similar = _squared_distances(self._landmarks, features)
+        similar /= -self._width
+        return np.exp(similar, out=similar)
 
 
 def _evenly_spaced(n_genes: int, n_wanted: int) -> np.ndarray:
@@ -75,7 +89,8 @@ def _evenly_spaced(n_genes: int, n_wanted: int) -> np.ndarray:
 
 
 def _squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """``float32 (len(one), len(other))``; never below 0, and 0 of a gene to itself."""
+    """``float64 (len(one), len(other))``; never below 0, and 0 of a gene to itself."""
     from scipy.spatial.distance import cdist
 
-    return cdist(one, other, "sqeuclidean").astype(np.float32)
+    distances: np.ndarray = cdist(one, other, "sqeuclidean")
+    return distances

@@ -57,7 +57,8 @@ class HubRates:
 
     def matrix(self) -> np.ndarray:
         """``float32[R, G]``, log-odds of every pair."""
-        return (self.base + self.regulator[:, None] + self.target[None, :]).astype(np.float32)
+        total = np.empty((len(self.regulator), len(self.target)), dtype=np.float32)
+        return np.add(self.base + self.regulator[:, None], self.target, out=total, casting="same_kind")
 
 
 @typed_arguments

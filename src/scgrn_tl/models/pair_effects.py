@@ -42,9 +42,10 @@ HUB_BY_EXPRESSION = 0.25
 FACTOR_OWN, FACTOR_BY_EXPRESSION = 3.0, 0.5
 """Variance of a gene's factors of its own, and that goes by expression."""
 
-_NEWTON_STEPS = 10
+_NEWTON_STEPS = 20
 _CG_STEPS = 150
-_CG_TOLERANCE = 1e-7
+_CG_TOLERANCE = 1e-10
+"""Squared residual, over that of the right side; with 1e-7, Newton steps close to the mode lead away from it."""
 _ENOUGH = 1e-2
 """Nats of penalised log-likelihood that a last Newton step gains."""
 
@@ -272,7 +273,7 @@ def _shared_targets(labels: np.ndarray, mask: np.ndarray, log_odds: np.ndarray, 
     if not n_factors:
         return np.zeros((n_regulators, 0), dtype=np.float32)
     probability = expit(log_odds)
-    residual = np.where(mask, (labels - probability) / np.sqrt(probability * (1 - probability)), 0).astype(np.float32)
+    residual = np.where(mask, (labels - probability) / np.sqrt(probability * (1 - probability)), np.float32(0))
     seen = mask.astype(np.float32)
     together = (residual @ residual.T).astype(np.float64) / np.maximum(seen @ seen.T, 1)
     values, vectors = eigh(together, subset_by_index=(n_regulators - n_factors, n_regulators - 1))
@@ -292,11 +293,10 @@ def _mode(
     """
     effect, weights, best = start, None, -np.inf
     for n_steps in range(1, _NEWTON_STEPS + 1):  # noqa: B007
-        probability = expit(effect + np.float32(base))
-        variance = np.where(mask, probability * (1 - probability), 0)
-        root = np.sqrt(variance)
-        pulled = variance * effect + np.where(mask, labels - probability, 0)
-        new = pulled - root * _solve(prior, root, root * (prior @ pulled))
+        new, root = _slopes(labels, mask, effect + np.float32(base))
+        scaled = root * effect  # what _solve finds once effect is the mode
+        new += root * scaled
+        new -= root * _solve(prior, root, root * (prior @ new), scaled)
         new_effect = prior @ new
         quality = _penalised(labels, mask, base, new_effect, new)
         while weights is not None and quality < best - 1e-6 * abs(best):
@@ -311,6 +311,13 @@ def _mode(
     return weights, n_steps  # type: ignore[return-value]
 
 
+def _slopes(labels: np.ndarray, mask: np.ndarray, logit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the labelled pairs y − p and W^½, ``(R, G)`` each; 0 elsewhere."""
+    probability = expit(logit)
+    root = np.sqrt(np.where(mask, probability * (1 - probability), np.float32(0)))
+    return np.where(mask, labels - probability, np.float32(0)), root
+
+
 def _penalised(labels: np.ndarray, mask: np.ndarray, base: float, effect: np.ndarray, weights: np.ndarray) -> float:
     """Log-likelihood less half of aᵀCa."""
     logit = effect + np.float32(base)
@@ -318,21 +325,28 @@ def _penalised(labels: np.ndarray, mask: np.ndarray, base: float, effect: np.nda
     return float(likelihood - 0.5 * _dot(weights, effect))
 
 
-def _solve(prior: _Covariance, root: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solve (I + W^½ C W^½) x = right, by conjugate gradients."""
-    x = np.zeros_like(right)
-    residual = right.copy()
-    direction = residual.copy()
-    left = first = _dot(residual, residual)
-    for _ in range(_CG_STEPS):
-        if left <= _CG_TOLERANCE * first:
-            break
-        image = prior @ (root * direction)
+def _solve(prior: _Covariance, root: np.ndarray, right: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Solve (I + W^½ C W^½) x = right, by conjugate gradients from ``start``; both are overwritten."""
+    scratch = np.empty_like(right)
+
+    def image_of(of: np.ndarray) -> np.ndarray:
+        image = prior @ np.multiply(root, of, out=scratch)
         image *= root
-        image += direction
+        image += of
+        return image
+
+    enough = _CG_TOLERANCE * _dot(right, right)
+    x, residual = start, right
+    residual -= image_of(x)
+    direction, left = residual.copy(), _dot(residual, residual)
+    for _ in range(_CG_STEPS):
+        if left <= enough:
+            break
+        image = image_of(direction)
         step = np.float32(left / _dot(direction, image))
-        x += step * direction
-        residual -= step * image
+        x += np.multiply(direction, step, out=scratch)
+        image *= step
+        residual -= image
         before, left = left, _dot(residual, residual)
         direction *= np.float32(left / before)
         direction += residual
