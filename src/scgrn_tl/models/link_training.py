@@ -110,7 +110,10 @@ class LinkTrainer:
         return of_link_model if self.encoder is None else max(of_link_model, self.encoder.n_values)
 
     def run(self) -> None:
-        """Train until the epochs are used up or patience is."""
+        """Train until the epochs are used up or patience is; a network that reads nothing stays as it is."""
+        if self.module.scorer is None:
+            self.module.eval()
+            return
         config = self.module.config
         draws = torch.Generator(device=self.supervision.labels.device)
         draws.manual_seed(self.seed)
