@@ -15,6 +15,9 @@ __all__ = ["PAPER", "sctransnet_paper"]
 
 PAPER: dict[str, Any] = {
     "gene_features": "expression",
+    "gnn_widths": (256, 128),
+    "channel_hidden": 128,
+    "channel_width": 64,
     "hub_terms": False,
     "weight_decay": 0.0,
     "negatives": "hard",
@@ -46,7 +49,7 @@ def sctransnet_paper(task: GRNTask, **params: Any) -> GRNScores:
     on validation pairs is kept by average precision (``select="auprc"``).
 
     What the paper does not say is as in ``"sctransnet"``: edges that are learned from are hidden from the graph
-    (``hidden_edges``), dropout, attention heads, the channels' widths. One thing is so too that the paper has
+    (``hidden_edges``), dropout, attention heads. One thing is so too that the paper has
     otherwise: an epoch is one step over all its pairs, not one for each mini-batch.
 
     Parameters
@@ -54,8 +57,8 @@ def sctransnet_paper(task: GRNTask, **params: Any) -> GRNScores:
     task
         With a prior, a split and an embedding.
     **params
-        scTransNet's, other defaults for ``gene_features``, ``hub_terms``, ``weight_decay``, ``negatives``, ``select``
-        and ``patience``.
+        scTransNet's, other defaults for ``gene_features``, ``gnn_widths``, ``channel_hidden``, ``channel_width``,
+        ``hub_terms``, ``weight_decay``, ``negatives``, ``select`` and ``patience``.
 
     Returns
     -------
