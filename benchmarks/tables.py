@@ -54,9 +54,10 @@ def decimals(value: float) -> str:
 
 
 def beside(table: pd.DataFrame, metric: str) -> str:
-    """A row a method that learns: its mean over all runs, split beside split, and what of it is above the floor."""
-    learns = table[table["supervised"] & table["error"].eq("")]
-    runs = learns.pivot_table(index=["role", "method"], columns=["split", "dataset"], values=metric, sort=False)
+    """A row a method: its mean over all runs, split beside split, and what of it is above the hub floor."""
+    runs = table[table["error"].eq("")].pivot_table(
+        index=["role", "method"], columns=["split", "dataset"], values=metric, sort=False
+    )
     means = runs.T.groupby("split", sort=False).mean().T
     splits = [split for split in SPLITS if split in means] + [split for split in means if split not in SPLITS]
     above = means.sub(means.xs("hub_floor", level="method").iloc[0])
@@ -86,7 +87,8 @@ def differences(found: pd.DataFrame, datasets: list[str], metric: str) -> str:
         cells = []
         for name in datasets:
             row = part[part["dataset"] == name].iloc[0]
-            cells.append(f"{row['mean']:.4f} ({row['low']:.4f} … {row['high']:.4f})")
+            interval = "" if pd.isna(row["low"]) else f" ({row['low']:.4f} … {row['high']:.4f})"
+            cells.append(f"{row['mean']:.4f}{interval}")
             cells.append(
                 "–"
                 if pd.isna(row["difference_low"])
