@@ -65,7 +65,7 @@ def studies(adata, shares: tuple[float, float], seed: int) -> list:
 def agreement(pair: list, weights: Path, batch_key: str | None, prior: pd.DataFrame, seed: int) -> dict[str, float]:
     for study in pair:
         sg.tl.scbert_embed(study, weights=weights, layer="counts", batch_key=batch_key, rng=seed)
-        sg.tl.fit_grn(study, prior, layer="counts", rng=seed)
+        sg.tl.fit_grn(study, prior, use_rep="scbert", layer="counts", rng=seed)
     one, other = (study.varm["scbert"].astype(np.float64) for study in pair)
     spread = np.sqrt(np.mean([values.var(axis=0).sum() for values in (one, other)]))
     networks = network_agreement(*(study.varp["grn"] for study in pair), n_top=200)

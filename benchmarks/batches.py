@@ -64,7 +64,7 @@ def edge_metrics(adata, seed: int) -> list[dict]:
     genes = tuple(adata.var_names)
     prior = sg.core.PriorNetwork.from_any(adata.uns["ground_truth"], genes)
     split = sg.bm.split_edges(prior, rng=seed)
-    sg.tl.fit_grn(adata, adata.uns["ground_truth"], layer="counts", split=split, rng=seed)
+    sg.tl.fit_grn(adata, adata.uns["ground_truth"], use_rep="scbert", layer="counts", split=split, rng=seed)
     table = adata.uns["grn"]["metrics"].query("part == 'test'")
     return [
         {"method": row["method"], "AUPRC": row["auprc"], "AUPRC ratio": row["auprc_ratio"], "AUROC": row["auroc"]}

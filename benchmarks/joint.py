@@ -34,7 +34,9 @@ def read_settings(text: str) -> dict[str, Any]:
 def fit(adata: Any, split: sg.core.EdgeSplit, seed: int, part: str, **settings: Any) -> dict[str, float]:
     """Metrics of ``part``, of the hub floor too, and CPU seconds."""
     started = time.process_time()
-    fitted = sg.tl.fit_grn(adata, adata.uns["ground_truth"], split=split, rng=seed, copy=True, **settings)
+    fitted = sg.tl.fit_grn(
+        adata, adata.uns["ground_truth"], use_rep="scbert", split=split, rng=seed, copy=True, **settings
+    )
     seconds = time.process_time() - started
     record = fitted.uns["grn"]
     table = sg.get.grn_metrics(fitted).query("part == @part").set_index("method")

@@ -15,6 +15,13 @@ import pandas as pd
 
 import scgrn_tl as sg
 
+SPLITS = {
+    "given": "published pairs",
+    "random": "a third of each regulator's pairs",
+    "tf": "new regulators",
+    "target": "new targets",
+    "both": "new regulators and new targets",
+}
 ROLES = {"method": "", "floor": " (floor)", "control": " (control)"}
 RUN_COLUMNS = (
     "dataset", "method", "params", "split", "fold", "seed", "auroc", "auprc", "auprc_ratio", "epr", "tf_auroc",
@@ -36,10 +43,40 @@ def quality(found: pd.DataFrame, datasets: list[str]) -> str:
     for role, method in order:
         values = means.loc[(role, method)]
         cells = [
-            " / ".join(f"{values[metric, name]:.3f}" for metric in ("auroc", "auprc", "tf_auroc")) for name in datasets
+            " / ".join(decimals(values[metric, name]) for metric in ("auroc", "auprc", "tf_auroc")) for name in datasets
         ]
         rows.append([f"`{method}`{ROLES[role]}", *cells])
     return markdown(["AUROC / AUPRC / per-TF AUROC", *datasets], rows)
+
+
+def decimals(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.3f}"
+
+
+def beside(table: pd.DataFrame, metric: str) -> str:
+    """A row a method: its mean over all runs, split beside split, and what of it is above the hub floor."""
+    runs = table[table["error"].eq("")].pivot_table(
+        index=["role", "method"], columns=["split", "dataset"], values=metric, sort=False
+    )
+    means = runs.T.groupby("split", sort=False).mean().T
+    splits = [split for split in SPLITS if split in means] + [split for split in means if split not in SPLITS]
+    above = means.sub(means.xs("hub_floor", level="method").iloc[0])
+    order = means[splits[0]].sort_values(ascending=False).index
+    rows = [
+        [
+            f"`{method}`{ROLES[role]}",
+            *(f"{decimals(means.loc[(role, method), s])} ({above.loc[(role, method), s]:+.3f})" for s in splits),
+        ]
+        for role, method in order
+    ]
+    return markdown([f"{metric.upper()} (− floor)", *splits], rows)
+
+
+def by_split(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The runs of each kind of split, in the order of :data:`SPLITS`."""
+    found = table["split"].unique().tolist()
+    ordered = [split for split in SPLITS if split in found] + [split for split in found if split not in SPLITS]
+    return [(split, table[table["split"] == split]) for split in ordered]
 
 
 def differences(found: pd.DataFrame, datasets: list[str], metric: str) -> str:
@@ -50,7 +87,8 @@ def differences(found: pd.DataFrame, datasets: list[str], metric: str) -> str:
         cells = []
         for name in datasets:
             row = part[part["dataset"] == name].iloc[0]
-            cells.append(f"{row['mean']:.4f} ({row['low']:.4f} … {row['high']:.4f})")
+            interval = "" if pd.isna(row["low"]) else f" ({row['low']:.4f} … {row['high']:.4f})"
+            cells.append(f"{row['mean']:.4f}{interval}")
             cells.append(
                 "–"
                 if pd.isna(row["difference_low"])
@@ -111,21 +149,27 @@ def main() -> None:
     if arguments.results is not None:
         table = sg.bm.read_results(arguments.results)
         datasets = list(table["dataset"].unique())
-        for split in table["split"].unique():
-            part = table[table["split"] == split]
-            print(f"### Split: {split}\n\n{quality(sg.bm.summary(part, n_resamples=0), datasets)}")
+        for split, part in by_split(table):
+            title = f"{split} ({SPLITS[split]})" if split in SPLITS else split
+            print(f"### Split: {title}\n\n{quality(sg.bm.summary(part, n_resamples=0), datasets)}")
             axes = sg.pl.benchmark(part, highlight="sctransnet")
             axes.flat[0].figure.savefig(arguments.out / f"benchmark_{split}.png", dpi=150, bbox_inches="tight")
+        if table["split"].nunique() > 1:
+            for metric in ("auroc", "auprc"):
+                print(f"### Splits side by side: {metric.upper()}\n\n{beside(table, metric)}")
         print(f"### Cost\n\n{cost(table, datasets)}")
         if (failed := table[table["error"] != ""]).size:
             print(failed[["dataset", "method", "split", "fold", "error"]].to_string())
         table[list(RUN_COLUMNS)].round(5).to_csv(arguments.out / "benchmark_runs.csv", index=False)
     if arguments.ablation is not None:
         table = sg.bm.read_results(arguments.ablation)
-        found = sg.bm.summary(table)
-        for metric in ("auroc", "auprc"):
-            print(differences(found, list(table["dataset"].unique()), metric))
-        sg.pl.ablation(table).figure.savefig(arguments.out / "ablation.png", dpi=150, bbox_inches="tight")
+        parts = by_split(table)
+        for split, part in parts:
+            found = sg.bm.summary(part)
+            for metric in ("auroc", "auprc"):
+                print(f"### Ablation, split {split}\n\n{differences(found, list(part['dataset'].unique()), metric)}")
+            name = "ablation" if len(parts) == 1 else f"ablation_{split}"
+            sg.pl.ablation(part).figure.savefig(arguments.out / f"{name}.png", dpi=150, bbox_inches="tight")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def make_world(folder: Path) -> World:
     sg.tl.scbert_embed(adata, weights=folder / "encoder", groupby="batch", key_added="by_batch")
     network = PriorNetwork.from_any(prior, adata.var_names)
     split = sg.bm.split_edges(network, rng=0)
-    sg.tl.fit_grn(adata, prior, split=split, **FAST)
+    sg.tl.fit_grn(adata, prior, use_rep="scbert", split=split, **FAST)
     sg.tl.explain_edges(adata, top_n=2)
     sg.tl.edge_evidence(adata, split=split, n_bootstraps=2)
     states = adata.obs["state"].unique()
@@ -70,7 +70,7 @@ def make_world(folder: Path) -> World:
     results = sg.bm.run(
         adata, ["pearson", "hub_floor", "random"], splits=["random"], n_samples=1, out=folder / "results"
     )
-    model = ScTransNet.from_anndata(adata, prior, split=split, **FAST).fit()
+    model = ScTransNet.from_anndata(adata, prior, use_rep="scbert", split=split, **FAST).fit()
     model.save(folder / "network")
     scores = GRNScores(
         network.regulators, np.random.default_rng(0).normal(size=(len(network.regulators), adata.n_vars))

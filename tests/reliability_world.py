@@ -106,7 +106,7 @@ def pretrain(adata: ad.AnnData, world: World, **changes: Any) -> None:
 
 def fit(adata: ad.AnnData, world: World, **changes: Any) -> None:
     changes = {"prior": world.prior} | changes
-    sg.tl.fit_grn(adata, changes.pop("prior"), **FAST | changes)
+    sg.tl.fit_grn(adata, changes.pop("prior"), **FAST | {"use_rep": "scbert"} | changes)
 
 
 VERBS = {"scbert_embed": embed, "attentive_pool": pool, "scbert_pretrain": pretrain, "fit_grn": fit}
@@ -194,7 +194,7 @@ def whole_chain(folder: str) -> str:
     weights = sg.tl.scbert_pretrain(adata, weights_dir=folder, **TINY)
     sg.tl.scbert_embed(adata, weights=weights, n_cells=20, groupby="state", device="cpu")
     sg.tl.attentive_pool(adata, weighting="top_k", top_k=5)
-    sg.tl.fit_grn(adata, adata.uns["ground_truth"], n_models=2, device="cpu", **FAST)
+    sg.tl.fit_grn(adata, adata.uns["ground_truth"], use_rep="scbert", n_models=2, device="cpu", **FAST)
     digest = hashlib.sha256((Path(folder) / "model.safetensors").read_bytes())
     for slot in (adata.varm, adata.varp, adata.obsm):
         digest.update(repr([contents(slot[key]) for key in sorted(slot)]).encode())

@@ -398,14 +398,6 @@ def test_what_an_ablation_is_without_stays_away(adata, monkeypatch):
         "with encoder",
         "with encoder, mean pooling",
     ]
-    seen.clear()
-    sg.bm.ablate(adata, use_rep=["scbert", "mine"])
-    assert seen["with encoder"]["use_rep"] == ["scbert", "mine"]
-    assert seen["with encoder, mean pooling"]["use_rep"] == ["scbert_mean", "mine"]
-    seen.clear()
-    sg.bm.ablate(adata, use_rep=["mine", "other"])
-    assert seen["with encoder"]["use_rep"] == ["mine", "other"]
-    assert "with encoder, mean pooling" not in seen
 
 
 def test_a_folder_can_move(adata, tmp_path):

@@ -310,9 +310,19 @@ def test_fit_embeds_first_with_the_weights_given(files, monkeypatch):
     arguments = ["fit", files / "cells.h5ad", "--prior", files / "net.csv", "--out", files / "o.h5ad", "--epochs", 2]
     assert run(*arguments, "--weights", "fit") == 0
     assert seen == {"weights": "fit"}
+    assert ad.read_h5ad(files / "o.h5ad").uns["grn"]["params"]["use_rep"] == "scbert"
     seen.clear()
-    shutil.copy(files / "o.h5ad", files / "cells.h5ad")
     assert run(*arguments) == 0
+    assert run(*arguments, "--use-rep", "none", "--weights", "fit") == 0
+    assert run(*arguments, "--method", "genelink", "--weights", "fit") == 0
+    assert seen == {}
+    assert run(*arguments, "--use-rep", "scbert") == 0
+    assert seen == {"weights": "panglao"}
+    assert run(*arguments, "--method", "sctransnet_paper", "--weights", "fit") == 0
+    assert seen == {"weights": "fit"}
+    shutil.copy(files / "o.h5ad", files / "cells.h5ad")
+    seen.clear()
+    assert run(*arguments, "--use-rep", "scbert") == 0
     assert seen == {}
 
 
@@ -346,7 +356,8 @@ def test_demo(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(sg.datasets, "simulated", lambda **_: small)
     monkeypatch.setattr(sg.tl, "scbert_embed", embed)
-    assert run("demo", "--out", tmp_path / "made" / "here", "--seed", 2, "--epochs", 3) == 0
+    arguments = ("--out", tmp_path / "made" / "here", "--seed", 2, "--epochs", 3)
+    assert run("demo", *arguments, "--weights", "fit") == 0
     out = capsys.readouterr().out
     lines = {line.rsplit(maxsplit=4)[0]: line.split()[-4:] for line in out.splitlines() if line.count(".") >= 4}
     assert set(lines) >= {"scTransNet", "hub floor", "Pearson", "random level"}
@@ -360,6 +371,7 @@ def test_demo(tmp_path, capsys, monkeypatch):
     assert lines["scTransNet"][1] == f"{metrics.loc['sctransnet', 'auprc']:.3f}"
     assert lines["hub floor"][1] == f"{metrics.loc['hub_floor', 'auprc']:.3f}"
     assert len(pd.read_csv(folder / "edges.csv")) >= 50
+    assert adata.uns["grn"]["params"]["use_rep"] == "scbert"
 
 
 @pytest.mark.filterwarnings("default:.*TF names are not among the genes:UserWarning")
@@ -592,10 +604,7 @@ def test_demo_end_to_end(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_demo_on_published_pairs(mirror, tmp_path, capsys, monkeypatch):
-    def embed(adata, **_kwargs):
-        adata.varm["scbert"] = np.random.default_rng(0).normal(size=(adata.n_vars, 8)).astype(np.float32)
-
-    monkeypatch.setattr(sg.tl, "scbert_embed", embed)
+    monkeypatch.setattr(sg.tl, "scbert_embed", lambda *_, **__: pytest.fail("genes are embedded"))
     assert run("demo", "--dataset", "mHSC-L", "--sample", 2, "--out", tmp_path, "--epochs", 5) == 0
     out = capsys.readouterr().out
     assert "given: train" in out

@@ -289,7 +289,7 @@ def test_where_the_encoder_is_gone_the_embedding_stays_and_a_warning_says_so(emb
 def test_an_embedding_that_its_encoder_does_not_make_is_refused(embedded):
     adata = embedded.copy()
     adata.varm["scbert"] = adata.varm["scbert"] + 1
-    sg.tl.fit_grn(adata, adata.uns["ground_truth"], method="coexpression")
+    sg.tl.fit_grn(adata, adata.uns["ground_truth"], method="coexpression", use_rep="scbert")
     with pytest.raises(ArgumentError, match="not what its encoder makes"):
         evidence(adata)
     adata.varm["scbert"] = adata.varm["scbert"] - 2

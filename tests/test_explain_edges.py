@@ -14,7 +14,14 @@ import scgrn_tl as sg
 from scgrn_tl.core import ArgumentError, MissingKeyError
 from scgrn_tl.tl import _weight_shares
 
-FAST = {"gnn_widths": (16, 8), "gnn_heads": 2, "channel_hidden": 16, "channel_width": 8, "epochs": 3}
+FAST = {
+    "gnn_widths": (16, 8),
+    "gnn_heads": 2,
+    "channel_hidden": 16,
+    "channel_width": 8,
+    "epochs": 3,
+    "use_rep": "scbert",
+}
 N_CELLS, N_GENES = 50, 30
 NOT_EMBEDDED = "G0003"
 
@@ -299,7 +306,7 @@ def test_the_fit_notes_its_data(adata, tmp_path):
     assert (data["n_cells"], data["n_genes"], len(data["embedding_sha256"])) == (N_CELLS, N_GENES, 1)
     adata.write_h5ad(tmp_path / "a.h5ad")
     assert ad.read_h5ad(tmp_path / "a.h5ad").uns["grn"]["data"]["embedding_sha256"] == data["embedding_sha256"]
-    sg.tl.fit_grn(adata, adata.uns["ground_truth"], use_rep=None, key_added="bare", **FAST)
+    sg.tl.fit_grn(adata, adata.uns["ground_truth"], key_added="bare", **FAST | {"use_rep": None})
     assert set(adata.uns["bare"]["data"]) == {"n_cells", "n_genes", "mean_expression"}
 
 
@@ -400,7 +407,7 @@ def test_a_network_without_its_record(adata, edge):
 
 def test_a_network_fitted_with_several_embeddings(adata, edge):
     adata.varm["X_geneformer"] = np.ones((N_GENES, 2))
-    sg.tl.fit_grn(adata, adata.uns["ground_truth"], use_rep=["X_geneformer", "scbert"], **FAST)
+    sg.tl.fit_grn(adata, adata.uns["ground_truth"], **FAST | {"use_rep": ["X_geneformer", "scbert"]})
     sg.tl.explain_edges(adata, [edge])
     assert adata.uns["edge_explanation"]["absent"] == {}
     adata.varm["X_geneformer"] = np.zeros((N_GENES, 2))

@@ -24,7 +24,14 @@ from scgrn_tl.core import (
     WeightsUnavailableError,
 )
 
-FAST = {"gnn_widths": (16, 8), "gnn_heads": 2, "channel_hidden": 16, "channel_width": 8, "epochs": 5}
+FAST = {
+    "gnn_widths": (16, 8),
+    "gnn_heads": 2,
+    "channel_hidden": 16,
+    "channel_width": 8,
+    "epochs": 5,
+    "use_rep": "scbert",
+}
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,14 @@ from scgrn_tl.models import ScBERT, ScBERTConfig
 if TYPE_CHECKING:
     from pathlib import Path
 
-FAST = {"gnn_widths": (16, 8), "gnn_heads": 2, "channel_hidden": 16, "channel_width": 8, "epochs": 4}
+FAST = {
+    "gnn_widths": (16, 8),
+    "gnn_heads": 2,
+    "channel_hidden": 16,
+    "channel_width": 8,
+    "epochs": 4,
+    "use_rep": "scbert",
+}
 JOINT = FAST | {"joint": True, "joint_lr": 1e-2, "joint_cells": 8}
 N_UNKNOWN = 2
 
@@ -201,8 +208,10 @@ def test_an_embedding_that_is_missing_is_made_first(simulated, prior, weights, m
     embed = _scbert_embed.scbert_embed
     monkeypatch.setattr(_scbert_embed, "scbert_embed", lambda adata, **given: embed(adata, weights=weights, **given))
     adata = simulated.copy()
-    sg.tl.fit_grn(adata, prior, **JOINT)
+    without = {name: value for name, value in JOINT.items() if name != "use_rep"}
+    sg.tl.fit_grn(adata, prior, **without)  # joint training is of an encoder: it needs no name
     assert {"scbert", "grn_scbert"} <= set(adata.varm)
+    assert adata.uns["grn"]["params"]["use_rep"] == "scbert"
 
 
 def test_mudata(adata, prior):
@@ -222,7 +231,6 @@ def test_mudata(adata, prior):
         ({"method": "genelink"}, ArgumentError, "Use method='sctransnet'"),
         ({"method": "random_encoder"}, ArgumentError, "Use method='sctransnet'"),
         ({"method": "permuted_expression"}, ArgumentError, "Use method='sctransnet'"),
-        ({"use_rep": None}, ArgumentError, "use_rep=None"),
         ({"use_rep": ["scbert", "mine"]}, ArgumentError, r"one gene embedding.*use_rep=\['scbert', 'mine'\]"),
         ({"use_rep": "mine"}, ArgumentError, r"varm\['mine'\].*names none"),
         ({"use_rep": "scbert_mean"}, ArgumentError, r"varm\['scbert_mean'\].*names none"),

@@ -250,11 +250,13 @@ def test_ablation_of_several(adata, monkeypatch):
     seen = {}
     monkeypatch.setattr("scgrn_tl.bm._ablate.run", lambda datasets, variants, **_: seen.update(variants))
     sg.bm.ablate(adata, use_rep=["scbert", "wide"])
-    assert seen["mean pooling"]["use_rep"] == ["scbert_mean", "wide"]
-    assert seen["full"]["use_rep"] == ["scbert", "wide"]
+    assert seen["with encoder, mean pooling"]["use_rep"] == ["scbert_mean", "wide"]
+    assert seen["with encoder"]["use_rep"] == ["scbert", "wide"]
+    assert "use_rep" not in seen["full"]
     seen.clear()
     sg.bm.ablate(adata, use_rep=["narrow", "wide"])
-    assert "mean pooling" not in seen
+    assert seen["with encoder"]["use_rep"] == ["narrow", "wide"]
+    assert "with encoder, mean pooling" not in seen
 
 
 def test_the_command_line_takes_several(adata, tmp_path, capsys):

@@ -27,7 +27,7 @@ def adata():
 
 @pytest.fixture(scope="module")
 def model(adata):
-    return ScTransNet.from_anndata(adata, adata.uns["ground_truth"], n_models=2, rng=3, **FAST).fit()
+    return ScTransNet.from_anndata(adata, adata.uns["ground_truth"], use_rep="scbert", n_models=2, rng=3, **FAST).fit()
 
 
 def row(card, name):

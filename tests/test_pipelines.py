@@ -133,7 +133,7 @@ def pbmc(tmp_path_factory):
         )
         del adata.uns["scbert_training"]
         sg.tl.scbert_embed(adata, weights=weights, layer="log")
-        sg.tl.fit_grn(adata, TEXTBOOK, layer="log", epochs=15)
+        sg.tl.fit_grn(adata, TEXTBOOK, use_rep="scbert", layer="log", epochs=15)
     return SimpleNamespace(adata=adata, before=before, x=x)
 
 
@@ -213,7 +213,7 @@ def test_from_scanpys_pbmc_to_activities(pbmc):
     import decoupler as dc
 
     adata = pbmc.adata.copy()
-    sg.tl.fit_grn(adata, sg.datasets.collectri(), layer="log", epochs=30)
+    sg.tl.fit_grn(adata, sg.datasets.collectri(), use_rep="scbert", layer="log", epochs=30)
     net = sg.get.grn_df(adata, min_probability=0.1)
     dc.mt.ulm(adata, net, raw=True)
     scores = dc.pp.get_obsm(adata, "score_ulm")
@@ -266,7 +266,7 @@ def fitted(counts, tmp_path_factory):
         weights = sg.tl.scbert_pretrain(mdata, layer="counts", weights_dir=folder / "encoder", **ENCODER)
         sg.tl.scbert_embed(mdata, weights=weights, layer="counts", hidden_to=folder / "hidden.zarr")
         sg.tl.attentive_pool(mdata, weighting="softmax", hidden=folder / "hidden.zarr", key_added="softmax")
-        sg.tl.fit_grn(mdata, sg.datasets.collectri(), layer="counts", epochs=15)
+        sg.tl.fit_grn(mdata, sg.datasets.collectri(), use_rep="scbert", layer="counts", epochs=15)
     return SimpleNamespace(mdata=mdata, weights=weights, prior=sg.datasets.collectri())
 
 
@@ -289,7 +289,7 @@ def test_activities_go_with_surface_proteins(fitted):
 def test_a_modality_is_treated_as_the_anndata_that_it_is(fitted, counts):
     rna = counts["rna"].copy()
     sg.tl.scbert_embed(rna, weights=fitted.weights, layer="counts")
-    sg.tl.fit_grn(rna, fitted.prior, layer="counts", epochs=15)
+    sg.tl.fit_grn(rna, fitted.prior, use_rep="scbert", layer="counts", epochs=15)
     pd.testing.assert_frame_equal(sg.get.grn_df(fitted.mdata), sg.get.grn_df(rna))
     assert "grn" not in fitted.mdata.varp
     assert set(fitted.mdata["prot"].varp) == set()
@@ -325,5 +325,5 @@ def test_a_network_out_of_a_file_is_that_of_memory(fitted, tmp_path):
     """The same embedding and counts, read from h5ad, give the same network, bit for bit."""
     fitted.mdata["rna"].write_h5ad(tmp_path / "rna.h5ad")
     back = ad.read_h5ad(tmp_path / "rna.h5ad")
-    sg.tl.fit_grn(back, fitted.prior, layer="counts", epochs=15, key_added="again")
+    sg.tl.fit_grn(back, fitted.prior, use_rep="scbert", layer="counts", epochs=15, key_added="again")
     assert (back.varp["again"] != fitted.mdata["rna"].varp["grn"]).nnz == 0

@@ -18,10 +18,7 @@ from scgrn_tl.core import (
     SplitError,
     WeightsError,
 )
-from scgrn_tl.models import LinkScorer, ScTransNet, ScTransNetConfig, gene_features, seeded_rng
-from scgrn_tl.models.fit_inputs import labelled_table
-from scgrn_tl.models.gene_kernel import GeneKernel
-from scgrn_tl.models.pair_effects import fit_pair_effects
+from scgrn_tl.models import LinkScorer, ScTransNet, ScTransNetConfig, seeded_rng
 
 N_TFS, N_GENES, N_CELLS = 8, 120, 60
 SMALL = {"gnn_widths": (16, 8), "gnn_heads": 2, "channel_hidden": 16, "channel_width": 8, "epochs": 8, "patience": 8}
@@ -144,8 +141,7 @@ def test_the_epoch_kept_is_the_best_on_validation(fitted):
 
 def test_before_any_step_the_model_is_the_hub_rates():
     task, _ = make_task()
-    of_hubs = {"latent_factors": 0, "expression_effects": False}
-    scores = ScTransNet(**SMALL | {"epochs": 1, "lr": 1e-9} | of_hubs).fit(task).scores()
+    scores = ScTransNet(**SMALL | {"epochs": 1, "lr": 1e-9}).fit(task).scores()
     from scgrn_tl.models import fit_hub_rates
 
     labels, mask = np.zeros((N_TFS, N_GENES)), np.zeros((N_TFS, N_GENES))
@@ -153,27 +149,6 @@ def test_before_any_step_the_model_is_the_hub_rates():
     mask[train.pairs[:, 0], train.pairs[:, 1]] = 1
     labels[train.positives[:, 0], train.positives[:, 1]] = 1
     np.testing.assert_allclose(scores.hub, fit_hub_rates(labels, mask).matrix(), atol=1e-5)
-
-
-@pytest.mark.parametrize("effects", [{}, {"latent_factors": 0}, {"expression_effects": False}], ids=str)
-def test_without_anything_to_read_the_pair_effects_are_all_there_is(effects, tmp_path):
-    task, split = make_task()
-    model = ScTransNet(use_gnn=False, n_models=2, **effects).fit(task)
-    labels, mask = labelled_table(split.train, task.regulators, N_GENES)
-    expected = fit_pair_effects(
-        labels,
-        mask,
-        kernel=GeneKernel(gene_features(task.expression)) if effects != {"expression_effects": False} else None,
-        n_factors=effects.get("latent_factors", 12),
-    )
-    scores = model.scores()
-    np.testing.assert_allclose(scores.matrix, expected.matrix(), atol=1e-4)
-    np.testing.assert_array_equal(scores.std, 0)
-    assert scores.history == {}
-    assert scores.details == {"best_epoch": [0, 0]}
-    assert model.attention() is None
-    model.save(tmp_path / "model")
-    np.testing.assert_array_equal(ScTransNet.load(tmp_path / "model").scores().matrix, scores.matrix)
 
 
 @pytest.mark.parametrize("dense", [0.0, 1.1], ids=["masks", "edges"])

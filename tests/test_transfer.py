@@ -49,7 +49,9 @@ def adata(simulated):
 @pytest.fixture(scope="module")
 def model(simulated):
     """An ensemble with embedding, graph and hub terms."""
-    return ScTransNet.from_anndata(simulated, simulated.uns["ground_truth"], n_models=2, rng=3, **FAST).fit()
+    return ScTransNet.from_anndata(
+        simulated, simulated.uns["ground_truth"], use_rep="scbert", n_models=2, rng=3, **FAST
+    ).fit()
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,12 @@ def graph_model(simulated):
 def flat_model(simulated):
     """Without a graph: a pair's score is a function of its two genes."""
     return ScTransNet.from_anndata(
-        simulated, simulated.uns["ground_truth"], use_gnn=False, rng=3, **FAST | {"epochs": 40, "lr": 0.02}
+        simulated,
+        simulated.uns["ground_truth"],
+        use_rep="scbert",
+        use_gnn=False,
+        rng=3,
+        **FAST | {"epochs": 40, "lr": 0.02},
     ).fit()
 
 
@@ -91,7 +98,10 @@ def test_on_its_own_data_it_says_what_it_said(model, adata):
 def test_a_model_of_a_mudata_is_that_of_its_modality(adata, simulated):
     proteins = ad.AnnData(np.ones((N_CELLS, 2), dtype=np.float32), adata.obs[[]])
     data = md.MuData({"rna": adata, "protein": proteins})
-    made, direct = (ScTransNet.from_anndata(each, simulated.uns["ground_truth"])._task for each in (data, simulated))
+    made, direct = (
+        ScTransNet.from_anndata(each, simulated.uns["ground_truth"], use_rep="scbert")._task
+        for each in (data, simulated)
+    )
     assert made.genes == direct.genes
     np.testing.assert_array_equal(made.expression, direct.expression)
     np.testing.assert_array_equal(made.embedding, direct.embedding)
@@ -99,7 +109,7 @@ def test_a_model_of_a_mudata_is_that_of_its_modality(adata, simulated):
         ScTransNet.from_anndata(data, simulated.uns["ground_truth"], modality="atac")
 
 
-@pytest.mark.parametrize("params", [{"n_models": 2}, {"use_rep": None, "hub_terms": False}], ids=str)
+@pytest.mark.parametrize("params", [{"n_models": 2, "use_rep": "scbert"}, {"hub_terms": False}], ids=str)
 def test_the_calibration_and_the_slots_are_those_of_the_fit(adata, tmp_path, params):
     prior, settings = adata.uns["ground_truth"], FAST | params
     sg.tl.fit_grn(adata, prior, rng=5, model_to=tmp_path / "model", **settings)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from scgrn_tl.methods import Method
+
 __all__ = ["CELL_TYPES", "run_fetch", "run_fit", "run_infer", "run_info"]
 
 CELL_TYPES = ("hESC", "hHEP", "mDC", "mESC", "mHSC-E", "mHSC-GM", "mHSC-L")
@@ -42,14 +44,14 @@ def run_fit(arguments: argparse.Namespace) -> None:
     adata = _read(arguments.input)
     prior = PriorNetwork.from_any(paths, adata.var_names)
     tf_names = _tf_names(arguments.tf_names, adata)
-    use_rep = _embeddings(arguments.use_rep)
+    use_rep = _embeddings(arguments.use_rep, arguments.weights, method)
     if method.uses_embedding:
         check_embeddings(adata, [key for key in use_rep or () if key != "scbert"])
     with replaced_when_complete(arguments.out) as beside:
         if "scbert" in (use_rep or ()) and "scbert" not in adata.varm and method.uses_embedding:
             sg.tl.scbert_embed(
                 adata,
-                weights=arguments.weights,
+                weights=arguments.weights or "panglao",
                 layer=arguments.layer,
                 groupby=arguments.groupby,
                 device=arguments.device,
@@ -161,13 +163,15 @@ def run_info(_: argparse.Namespace) -> None:
         print(f"{name:<18} {value}")
 
 
-def _embeddings(given: list[str] | None) -> list[str] | None:
-    """What ``--use-rep`` names, as ``use_rep=`` takes it."""
-    keys = ["scbert"] if given is None else given
-    if "none" in keys and len(keys) > 1:
+def _embeddings(given: list[str] | None, weights: str | None, method: Method) -> list[str] | None:
+    """What ``--use-rep`` names, as ``use_rep=`` takes it; weights of an encoder ask for its embedding."""
+    if given is None:
+        key = "scbert" if weights is not None and method.uses_embedding else method.default_rep
+        return None if key is None else [key]
+    if "none" in given and len(given) > 1:
         msg = "--use-rep none does without a gene embedding, and cannot be given with others."
         raise ArgumentError(msg)
-    return None if keys == ["none"] else keys
+    return None if given == ["none"] else given
 
 
 def _tf_names(path: str | None, adata: AnnData) -> list[str] | None:

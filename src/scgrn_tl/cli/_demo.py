@@ -34,12 +34,14 @@ def run_demo(arguments: argparse.Namespace) -> None:
     say("data", f"{arguments.dataset}: {adata.n_obs:,} cells × {adata.n_vars:,} genes, {len(truth):,} known edges")
     train, validation, test = (f"{len(part):,} pairs ({int(part.labels.sum()):,} edges)" for part in split.parts)
     say("split", f"{split.kind}: train {train}, validation {validation}, test {test}")
-    say("embed", f"gene embeddings by scBERT, weights={arguments.weights!r} …")
-    sg.tl.scbert_embed(adata, weights=arguments.weights, device=arguments.device, rng=arguments.seed)
+    if arguments.weights is not None:
+        say("embed", f"gene embeddings by scBERT, weights={arguments.weights!r} …")
+        sg.tl.scbert_embed(adata, weights=arguments.weights, device=arguments.device, rng=arguments.seed)
     say("fit", f"scTransNet, {arguments.n_models} models of at most {arguments.epochs} epochs …")
     sg.tl.fit_grn(
         adata,
         truth,
+        use_rep=None if arguments.weights is None else "scbert",
         split=split,
         n_models=arguments.n_models,
         epochs=arguments.epochs,

@@ -110,9 +110,8 @@ def _demo(demo: argparse.ArgumentParser) -> None:
     demo.add_argument("--out", default="demo", metavar="FOLDER", help="folder for the results (default demo)")
     demo.add_argument(
         "--weights",
-        default="fit",
         metavar="W",
-        help="fit (default: train on these genes, no download), panglao or a path",
+        help="gene embedding too, by scBERT: fit (train on these genes, no download), panglao or a path (default none)",
     )
     demo.add_argument("--n-models", type=_COUNT, default=4, metavar="N", help="models to average (default 4)")
     demo.add_argument("--epochs", type=_COUNT, default=100, metavar="N", help="most epochs of the fit (default 100)")
@@ -157,10 +156,10 @@ def _fit(fit: argparse.ArgumentParser) -> None:
         "--use-rep",
         action="append",
         metavar="KEY",
-        help="gene embedding in .varm (default scbert), or none for none; repeat it to join several",
+        help="gene embedding in .varm, such as scbert (default none); repeat it to join several",
     )
     fit.add_argument(
-        "--weights", default="panglao", metavar="W", help="where .varm lacks it: panglao (default), fit or a path"
+        "--weights", metavar="W", help="make .varm['scbert'] where it is not: panglao, fit or a path; uses it too"
     )
     fit.add_argument("--tf-names", metavar="FILE", help="further regulators to score, one a line")
     fit.add_argument("--layer", metavar="NAME", help="layer with expression (default X)")

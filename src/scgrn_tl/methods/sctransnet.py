@@ -60,7 +60,8 @@ def sctransnet(
 ) -> GRNScores:
     """Gene embedding and prior graph, joined and scored (scTransNet).
 
-    Where this differs from the paper, each for a reason: pairs are learned from that the graph does not show
+    Where this differs from the paper, each for a reason: it is given a gene embedding only where ``use_rep`` names one,
+    since scBERT's adds nothing that can be measured; pairs are learned from that the graph does not show
     (``hidden_edges``), or the model reads the answer off its input; every non-edge is learned from, all in one batch
     (``negatives="all"``), so that log-odds stay true to the data; hub rates are terms of their own (``hub_terms``), so
     that a pair's score says what is specific to it; latent factors and what genes that are expressed alike tell of a
@@ -76,7 +77,8 @@ def sctransnet(
     task
         With a prior and a split; ``task.embedding`` may be ``None``.
     use_gnn
-        ``False`` leaves the graph out (the paper's "w/o GNN").
+        ``False`` leaves the graph out (the paper's "w/o GNN"). Without an embedding too, the effects that are fitted to
+        the edges beforehand are all that is left, and nothing is trained.
     gene_features, n_components
         Node features of the graph: see :func:`scgrn_tl.models.gene_features`.
     gnn_widths, gnn_heads

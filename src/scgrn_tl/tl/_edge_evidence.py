@@ -144,7 +144,7 @@ def edge_evidence(
     --------
     >>> import scgrn_tl as sg
     >>> adata = sg.datasets.simulated()
-    >>> sg.tl.fit_grn(adata, adata.uns["ground_truth"], use_rep=None)
+    >>> sg.tl.fit_grn(adata, adata.uns["ground_truth"])
     >>> sg.tl.edge_evidence(adata, n_bootstraps=20)  # doctest: +SKIP
     >>> sg.get.grn_df(adata, top_n=5)[["source", "target", "probability", "low", "high"]]  # doctest: +SKIP
     """

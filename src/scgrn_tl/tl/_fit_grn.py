@@ -215,7 +215,7 @@ def fit_grn(
     --------
     >>> import scgrn_tl as sg
     >>> adata = sg.datasets.simulated()
-    >>> sg.tl.fit_grn(adata, adata.uns["ground_truth"], use_rep=None)
+    >>> sg.tl.fit_grn(adata, adata.uns["ground_truth"])
     >>> sg.get.grn_df(adata, top_n=5)  # doctest: +SKIP
     """
     from scgrn_tl import methods

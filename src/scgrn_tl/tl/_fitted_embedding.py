@@ -80,7 +80,9 @@ def fitted_embedding(adata: AnnData, key: str, rep: str) -> FittedEmbedding | st
     name = rep + suffix if rep + suffix in fitted_with else rep
     of_group = bool(suffix) and name in fitted_with and name.endswith(suffix) and name not in adata.uns
     if not is_joint and name not in fitted_with:
-        which = ", ".join(f"varm[{other!r}]" for other in fitted_with) or "no gene embedding"
+        if not fitted_with:
+            return f"The network was fitted with no gene embedding; `sg.tl.fit_grn(…, use_rep={rep!r})` fits with one."
+        which = ", ".join(f"varm[{other!r}]" for other in fitted_with)
         return f"The network was fitted with {which}, not with varm[{rep!r}] (rep=)."
     record_key = name.removesuffix(suffix) if of_group else name
     try:
