@@ -168,9 +168,9 @@ def test_a_method_that_fails_is_a_row_and_is_tried_again(adata, tmp_path, caplog
 
 def test_genes_are_embedded_once_for_each_seed(adata, tmp_path):
     methods = {
-        "attention": {"method": "sctransnet", **SMALL},
+        "attention": {"method": "sctransnet", "use_rep": "scbert", **SMALL},
         "mean": {"method": "sctransnet", "use_rep": "scbert_mean", **SMALL},
-        "none": {"method": "sctransnet", "use_rep": None, **SMALL},
+        "none": {"method": "sctransnet", **SMALL},
     }
     call = {"splits": ["random"], "n_samples": 1, "seeds": 2, "out": tmp_path}
     with sg.settings.override(cache_dir=tmp_path / "cache"):
@@ -386,12 +386,26 @@ def test_what_an_ablation_is_without_stays_away(adata, monkeypatch):
 
     seen = {}
     monkeypatch.setattr(ablate_module, "run", lambda data, variants, **_: seen.update(variants))
-    sg.bm.ablate(adata, use_rep="mine", use_gnn=True, epochs=3)
-    assert seen["full"] == {"method": "sctransnet", "use_rep": "mine", "use_gnn": True, "epochs": 3}
-    assert seen["w/o GNN"]["use_gnn"] is False
-    assert seen["w/o encoder"]["use_rep"] is None
-    assert seen["mean pooling"]["use_rep"] == "mine_mean"
+    sg.bm.ablate(adata, use_rep="mine", use_gnn=True, latent_factors=5, epochs=3)
+    everywhere = {"use_gnn": True, "latent_factors": 5, "epochs": 3}
+    assert seen["full"] == {"method": "sctransnet", **everywhere}
+    assert seen["w/o GNN"] == {"method": "sctransnet", **everywhere, "use_gnn": False}
+    assert seen["w/o latent factors"]["latent_factors"] == 0
+    assert seen["with encoder"] == {"method": "sctransnet", **everywhere, "use_rep": "mine"}
+    assert seen["with encoder, mean pooling"]["use_rep"] == "mine_mean"
     assert seen["hub_floor"] == {"method": "hub_floor"}
+    assert [label for label, settings in seen.items() if "use_rep" in settings] == [
+        "with encoder",
+        "with encoder, mean pooling",
+    ]
+    seen.clear()
+    sg.bm.ablate(adata, use_rep=["scbert", "mine"])
+    assert seen["with encoder"]["use_rep"] == ["scbert", "mine"]
+    assert seen["with encoder, mean pooling"]["use_rep"] == ["scbert_mean", "mine"]
+    seen.clear()
+    sg.bm.ablate(adata, use_rep=["mine", "other"])
+    assert seen["with encoder"]["use_rep"] == ["mine", "other"]
+    assert "with encoder, mean pooling" not in seen
 
 
 def test_a_folder_can_move(adata, tmp_path):
@@ -411,17 +425,27 @@ def test_ablate_runs_every_variant(adata, tmp_path):
     assert (table["error"] == "").all()
     assert table["method"].tolist() == [
         "full",
+        "w/o hub terms",
+        "w/o latent factors",
+        "w/o expression effects",
         "w/o GNN",
-        "w/o encoder",
-        "mean pooling",
+        "with encoder",
+        "with encoder, mean pooling",
         "permuted expression",
         "random encoder",
         "hub_floor",
     ]
     settings = {row["method"]: json.loads(row["params"]) for row in table.to_dict("records")}
     assert settings["w/o GNN"]["use_gnn"] is False
-    assert settings["w/o encoder"]["use_rep"] is None
-    assert settings["mean pooling"]["use_rep"] == "scbert_mean"
+    assert settings["full"]["use_rep"] is settings["permuted expression"]["use_rep"] is None
+    assert settings["with encoder"]["use_rep"] == "scbert"
+    assert settings["with encoder, mean pooling"]["use_rep"] == "scbert_mean"
+    assert settings["w/o hub terms"]["hub_terms"] is settings["w/o expression effects"]["expression_effects"] is False
+    found = set()
+    for path in table["predictions"]:
+        with np.load(path) as kept:
+            found.add(kept["scores"].tobytes())
+    assert len(found) == len(table)  # each is without something else
     assert settings["random encoder"]["method"] == "random_encoder"
     assert settings["full"]["epochs"] == settings["permuted expression"]["epochs"] == 3
     assert sg.pl.ablation(table) is not None

@@ -305,18 +305,19 @@ def test_an_ablation_is_reported_by_its_own_figure(two_splits, tmp_path, monkeyp
     for name in ("ablation", "benchmark"):
         original = getattr(sg.pl, name)
         monkeypatch.setattr(sg.pl, name, lambda table, o=original, n=name: (drawn.append(n), o(table))[1])
-    names = ["full", "w/o GNN", "w/o encoder", "mean pooling", "permuted expression", "random encoder"]
+    names = ["full", *("w/o hub terms", "w/o latent factors", "w/o expression effects", "w/o GNN", "with encoder")]
+    names += ["with encoder, mean pooling", "permuted expression", "random encoder"]
     one = two_splits[(two_splits["split"] == "given") & (two_splits["method"] == "good")]
     floor = two_splits[(two_splits["split"] == "given") & (two_splits["method"] == "hub_floor")]
     table = pd.concat([*(one.assign(method=name) for name in names), floor], ignore_index=True)
-    table.loc[table["method"] == "w/o encoder", "auroc"] -= 0.1
+    table.loc[table["method"] == "w/o latent factors", "auroc"] -= 0.1
     table.loc[table["method"].str.contains("permuted|random"), "role"] = "control"
     sg.bm.report(table, tmp_path / "ablation.md")
     sg.bm.report(two_splits, tmp_path / "all.md")
     assert drawn == ["ablation", "benchmark", "benchmark"]
     text = (tmp_path / "ablation.md").read_text(encoding="utf-8")
     figure = [label.get_text() for label in sg.pl.ablation(table).get_yticklabels()]
-    assert figure[0] == "w/o encoder"
+    assert figure[0] == "w/o latent factors"
     assert of_markdown(text, "### D500")["method"].tolist() == ["full", *figure]
     of_full = (table["method"] == "full") & (table["dataset"] == "D500")
     table.loc[of_full, ["error", "auroc", "predictions"]] = ["ValueError", np.nan, ""]  # nothing to hold others against

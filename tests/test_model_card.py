@@ -27,7 +27,8 @@ def adata():
 
 @pytest.fixture(scope="module")
 def model(adata):
-    return ScTransNet.from_anndata(adata, adata.uns["ground_truth"], n_models=2, rng=3, **FAST).fit()
+    settings = FAST | {"use_rep": "scbert", "n_models": 2}
+    return ScTransNet.from_anndata(adata, adata.uns["ground_truth"], rng=3, **settings).fit()
 
 
 def row(card, name):
@@ -120,6 +121,7 @@ def test_its_code_runs(model, adata, tmp_path):
     ("params", "expected"),
     [
         ({"gene_features": "expression"}, "no other data can be scored"),
+        ({"use_gnn": False}, "nothing further to read, so that this fit is all there is"),
         ({"hub_terms": False}, "is not told apart from the rest of a score"),
         ({"latent_factors": 0, "expression_effects": False}, "fitted first: hub rates, a two-way logistic model"),
         ({"expression_effects": False}, "10 latent factors; by a logistic model with random effects. The networks"),

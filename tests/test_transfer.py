@@ -51,7 +51,8 @@ def adata(simulated):
 @pytest.fixture(scope="module")
 def model(simulated):
     """An ensemble with embedding, graph and hub terms."""
-    return ScTransNet.from_anndata(simulated, simulated.uns["ground_truth"], n_models=2, rng=3, **FAST).fit()
+    settings = FAST | {"use_rep": "scbert", "n_models": 2}
+    return ScTransNet.from_anndata(simulated, simulated.uns["ground_truth"], rng=3, **settings).fit()
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +64,14 @@ def graph_model(simulated):
 @pytest.fixture(scope="module")
 def flat_model(simulated):
     """Without a graph: a pair's score is a function of its two genes."""
-    return ScTransNet.from_anndata(
-        simulated, simulated.uns["ground_truth"], use_gnn=False, rng=3, **FAST | {"epochs": 40, "lr": 0.02}
-    ).fit()
+    settings = FAST | {"use_rep": "scbert", "epochs": 40, "lr": 0.02}
+    return ScTransNet.from_anndata(simulated, simulated.uns["ground_truth"], use_gnn=False, rng=3, **settings).fit()
 
 
 @pytest.fixture(scope="module")
 def blind_model(simulated):
     """Neither graph nor anything else of expression."""
-    settings = FAST | {"epochs": 40, "lr": 0.02, "expression_effects": False}
+    settings = FAST | {"use_rep": "scbert", "epochs": 40, "lr": 0.02, "expression_effects": False}
     return ScTransNet.from_anndata(simulated, simulated.uns["ground_truth"], use_gnn=False, rng=3, **settings).fit()
 
 

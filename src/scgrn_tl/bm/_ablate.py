@@ -8,7 +8,7 @@ from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.core.gene_embedding import embedding_keys
 
 from ._run import run
-from ._variants import ABLATION, BASELINE
+from ._variants import ABLATION, BASELINE, MEAN_POOLING, WITH_ENCODER
 
 if TYPE_CHECKING:
     import os
@@ -37,11 +37,13 @@ def ablate(
     device: str | None = "cpu",
     **method_params: Any,
 ) -> pd.DataFrame:
-    """Fit scTransNet with and without each of its parts (Kommu et al. 2024, Table 1), and two controls.
+    """Fit scTransNet with and without each of its parts, as Table 1 of Kommu et al. (2024) does, and two controls.
 
-    The variants are ``full``; ``w/o GNN`` (no prior graph); ``w/o encoder`` (no gene embedding); ``mean pooling`` (no
-    attentive pooling); ``permuted expression`` (each gene has another's features); ``random encoder`` (an encoder with
-    random weights); and the hub floor.
+    The variants are ``full`` (scTransNet's defaults); ``w/o hub terms`` (the bare product, without any effects fitted
+    to edges beforehand); ``w/o latent factors``; ``w/o expression effects``; ``w/o GNN`` (no prior graph: those effects
+    alone); ``with encoder`` (scBERT's gene embedding too, which is off by default) and ``with encoder, mean pooling``
+    (without attentive pooling); ``permuted expression`` (each gene has another's features); ``random encoder`` (the
+    embedding of an encoder with random weights); and the hub floor.
 
     Parameters
     ----------
@@ -53,9 +55,10 @@ def ablate(
     splits, seeds, n_samples, n_folds, weights, n_jobs, timeout, out, device
         See :func:`run`.
     **method_params
-        Parameters of scTransNet, for all variants but where they are what a variant is without. ``use_rep="mine"``
-        takes ``varm["mine"]`` in place of the embedding made here, and ``varm["mine_mean"]`` for mean pooling. Of a
-        list of keys, ``"scbert"`` alone is exchanged for its mean; a list without it has no such variant.
+        Parameters of scTransNet, for all variants but where they are what a variant is without. ``use_rep`` goes to
+        the variants with an encoder alone: ``use_rep="mine"`` takes ``varm["mine"]`` in place of the embedding made
+        here, and ``varm["mine_mean"]`` for mean pooling. Of a list of keys, ``"scbert"`` alone is exchanged for its
+        mean; a list without it has no such variant.
 
     Returns
     -------
@@ -72,18 +75,20 @@ def ablate(
     >>> table = sg.bm.ablate("hHEP500", splits="target", seeds=5)  # doctest: +SKIP
     >>> sg.pl.ablation(table)  # doctest: +SKIP
     """
+    use_rep = method_params.pop("use_rep", None)
     # What a variant is without stays away, whatever is asked of all.
     variants = {
         label: dict(settings) if label == BASELINE else {**method_params, **settings}
         for label, settings in ABLATION.items()
     }
-    keys = embedding_keys(method_params.get("use_rep"))
-    if len(keys) == 1:
-        variants["mean pooling"]["use_rep"] = f"{keys[0]}_mean"
-    elif "scbert" in keys:
-        variants["mean pooling"]["use_rep"] = ["scbert_mean" if key == "scbert" else key for key in keys]
-    elif keys:
-        del variants["mean pooling"]
+    if keys := embedding_keys(use_rep):
+        variants[WITH_ENCODER]["use_rep"] = use_rep
+        if len(keys) == 1:
+            variants[MEAN_POOLING]["use_rep"] = f"{keys[0]}_mean"
+        elif "scbert" in keys:
+            variants[MEAN_POOLING]["use_rep"] = ["scbert_mean" if key == "scbert" else key for key in keys]
+        else:
+            del variants[MEAN_POOLING]
     return run(
         datasets if prior is None else _with_prior(datasets, prior),
         variants,

@@ -14,20 +14,25 @@ from scgrn_tl.core.gene_embedding import embedding_keys
 if TYPE_CHECKING:
     from scgrn_tl.methods import Method
 
-__all__ = ["ABLATION", "BASELINE", "Variant", "resolve_methods"]
+__all__ = ["ABLATION", "BASELINE", "MEAN_POOLING", "WITH_ENCODER", "Variant", "resolve_methods"]
 
 BASELINE = "hub_floor"
+WITH_ENCODER = "with encoder"
+MEAN_POOLING = "with encoder, mean pooling"
 
 ABLATION: Mapping[str, Mapping[str, Any]] = {
     "full": {"method": "sctransnet"},
+    "w/o hub terms": {"method": "sctransnet", "hub_terms": False},
+    "w/o latent factors": {"method": "sctransnet", "latent_factors": 0},
+    "w/o expression effects": {"method": "sctransnet", "expression_effects": False},
     "w/o GNN": {"method": "sctransnet", "use_gnn": False},
-    "w/o encoder": {"method": "sctransnet", "use_rep": None},
-    "mean pooling": {"method": "sctransnet", "use_rep": "scbert_mean"},
+    WITH_ENCODER: {"method": "sctransnet", "use_rep": "scbert"},
+    MEAN_POOLING: {"method": "sctransnet", "use_rep": "scbert_mean"},
     "permuted expression": {"method": "permuted_expression"},
     "random encoder": {"method": "random_encoder"},
     BASELINE: {"method": BASELINE},
 }
-"""scTransNet and what is left of it without each of its parts (Kommu et al. 2024, Table 1), with two controls."""
+"""scTransNet, what is left of it without each of its parts, what the paper's encoder adds, and two controls."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ class Variant:
     method
         Name in the registry.
     use_rep
-        Key of the gene embedding in ``varm``, or keys of several; ``None`` for none.
+        Key of the gene embedding in ``varm``, or keys of several; ``None`` for none, or for the one that the method
+        does not do without.
     n_models
         Runs from different seeds that are averaged.
     params
@@ -50,7 +56,7 @@ class Variant:
 
     label: str
     method: str
-    use_rep: str | Sequence[str] | None = "scbert"
+    use_rep: str | Sequence[str] | None = None
     n_models: int = 1
     params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -62,7 +68,8 @@ class Variant:
     @property
     def embeddings(self) -> tuple[str, ...]:
         """Keys of the embeddings that the method will be given, if it reads any."""
-        return embedding_keys(self.use_rep) if self.entry.uses_embedding else ()
+        use_rep = self.entry.default_rep if self.use_rep is None else self.use_rep
+        return embedding_keys(use_rep) if self.entry.uses_embedding else ()
 
     def described(self) -> str:
         """All that tells two variants of one label apart, as JSON."""
@@ -116,7 +123,7 @@ def _variant(label: str, settings: str | Mapping[str, Any]) -> Variant:
     return Variant(
         label,
         registry.get(params.pop("method")).name,
-        use_rep=params.pop("use_rep", "scbert"),
+        use_rep=params.pop("use_rep", None),
         n_models=params.pop("n_models", 1),
         params=params,
     )

@@ -51,6 +51,9 @@ class Method:
         Whether the result depends on ``task.seed``.
     uses_embedding
         Whether it reads ``task.embedding``.
+    default_rep
+        Key of the gene embedding that it is given where none is named. A method that has one does not run without an
+        embedding; for others, which have ``None``, no name is no embedding.
     uses_pseudotime
         Whether it needs ``task.pseudotime``.
     reads_sparse
@@ -76,6 +79,7 @@ class Method:
     stochastic: bool
     uses_embedding: bool
     reference: str
+    default_rep: str | None = None
     uses_pseudotime: bool = False
     reads_sparse: bool = False
     role: Role = "method"
@@ -159,7 +163,7 @@ class Method:
             Before any compute, if a parameter is unknown; after it, if the method gave back scores of another shape,
             or scores that are NaN or infinite.
         MissingKeyError
-            If the method needs a pseudotime and the task has none.
+            If the method needs a pseudotime or a gene embedding and the task has none.
         SplitError
             If the method is supervised and the task has no training pairs; if it learns from edges and they have none.
         """
@@ -182,6 +186,9 @@ class Method:
                     f"Method {self.name!r} learns from edges, and the {len(train):,} training pairs are all non-edges."
                 )
                 raise SplitError(msg)
+        if self.default_rep is not None and task.embedding is None:
+            msg = f"Method {self.name!r} needs a gene embedding, and the task has none: use_rep={self.default_rep!r}."
+            raise MissingKeyError(msg)
         if not self.reads_sparse:
             task = task.with_dense_expression()
         if "n_models" in self.parameters:  # it averages by itself
@@ -238,6 +245,7 @@ def method(
     stochastic: bool,
     reference: str,
     uses_embedding: bool = False,
+    default_rep: str | None = None,
     uses_pseudotime: bool = False,
     reads_sparse: bool = False,
     role: Role = "method",
@@ -250,7 +258,9 @@ def method(
     ----------
     name
         Name under which :func:`get` finds it, unique.
-    supervised, directed, stochastic, reference, uses_embedding, uses_pseudotime, reads_sparse, role, check, prepare
+    supervised, directed, stochastic, reference, uses_embedding, default_rep, uses_pseudotime, reads_sparse
+        See :class:`Method`.
+    role, check, prepare
         See :class:`Method`.
 
     Returns
@@ -297,6 +307,7 @@ def method(
             directed=directed,
             stochastic=stochastic,
             uses_embedding=uses_embedding,
+            default_rep=default_rep,
             uses_pseudotime=uses_pseudotime,
             reads_sparse=reads_sparse,
             reference=reference,

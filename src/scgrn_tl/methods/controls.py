@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._handed_on import with_parameters_of
 from ._registry import method
 from .sctransnet import check_sctransnet, sctransnet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from scgrn_tl.core.task import GRNScores, GRNTask
 
 __all__ = ["permuted_expression", "random_encoder"]
-
-
-def _with_parameters_of(model: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a function that hands all its parameters on to ``model`` the signature of ``model``."""
-
-    def sign(function: Callable[..., Any]) -> Callable[..., Any]:
-        function.__signature__ = inspect.signature(model)  # type: ignore[attr-defined]
-        return function
-
-    return sign
 
 
 @method(
@@ -39,7 +29,7 @@ def _with_parameters_of(model: Callable[..., Any]) -> Callable[[Callable[..., An
     reference="this package",
     check=check_sctransnet,
 )
-@_with_parameters_of(sctransnet)
+@with_parameters_of(sctransnet)
 def permuted_expression(task: GRNTask, **params: Any) -> GRNScores:
     """ScTransNet with every gene given another gene's expression and embedding.
 
@@ -78,7 +68,7 @@ def _encode(task: GRNTask) -> Mapping[str, np.ndarray]:
     check=check_sctransnet,
     prepare=_encode,
 )
-@_with_parameters_of(sctransnet)
+@with_parameters_of(sctransnet)
 def random_encoder(task: GRNTask, **params: Any) -> GRNScores:
     """ScTransNet with the embedding of an encoder whose weights are random.
 

@@ -90,7 +90,7 @@ class ScTransNet(ScoringModel):
         adata: AnnData | MuData,
         prior: Any,
         *,
-        use_rep: str | Iterable[str] | None = "scbert",
+        use_rep: str | Iterable[str] | None = None,
         layer: str | None = None,
         tf_names: Iterable[str] | None = None,
         split: EdgeSplit | None = None,

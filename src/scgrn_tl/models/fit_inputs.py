@@ -55,15 +55,22 @@ def make_fit_inputs(task: GRNTask, config: ScTransNetConfig) -> FitInputs:
     if task.prior is None:
         msg = "scTransNet needs a prior network: give one (`prior=`)."
         raise ArgumentError(msg)
-    if not config.use_gnn and task.embedding is None:
-        msg = "Without the GNN and without a gene embedding nothing is left to learn from: give use_rep or use_gnn."
+    has_network = config.use_gnn or task.embedding is not None
+    if not has_network and not (config.hub_terms and (config.latent_factors or config.expression_effects)):
+        msg = (
+            "Without the GNN, a gene embedding, latent factors and expression effects nothing is left to learn from "
+            "but hub rates, which method 'hub_floor' gives: set use_gnn, use_rep, or with hub_terms latent_factors or "
+            "expression_effects."
+        )
         raise ArgumentError(msg)
     device = torch.device(task.device)
     labels, mask = labelled_table(train, task.regulators, task.n_genes)
     node_type = np.zeros(task.n_genes, dtype=np.int64)
     node_type[task.regulators] = 1
     features, moments = _features(task, config)
-    effects, held_out = _pair_effects(labels, mask, features, config, task.seed)
+    kernel = GeneKernel(features) if config.hub_terms and config.expression_effects else None
+    effects = _pair_effects(labels, mask, kernel, config)
+    held_out = _held_out(effects, labels, mask, kernel, config, task.seed) if has_network else None
     embedding = scale = None
     if task.embedding is not None:
         scale = EmbeddingScale.fit(task.embedding, task.embedding_widths)
@@ -102,20 +109,30 @@ def _features(task: GRNTask, config: ScTransNetConfig) -> tuple[np.ndarray, Mome
 
 
 def _pair_effects(
-    labels: np.ndarray, mask: np.ndarray, features: np.ndarray, config: ScTransNetConfig, seed: int
-) -> tuple[PairEffects, np.ndarray | None]:
-    """Effects of the training pairs, and what is to be added to these so that none counts its own label."""
+    labels: np.ndarray, mask: np.ndarray, kernel: GeneKernel | None, config: ScTransNetConfig
+) -> PairEffects:
+    """Effects of the training pairs."""
     if not config.hub_terms:
-        return PairEffects.none(*labels.shape), None
-    kernel = GeneKernel(features) if config.expression_effects else None
-    effects = fit_pair_effects(labels, mask, kernel=kernel, n_factors=config.latent_factors).centred()
-    if kernel is None and not config.latent_factors:
-        return effects, None  # hub rates: one label of many
+        return PairEffects.none(*labels.shape)
+    return fit_pair_effects(labels, mask, kernel=kernel, n_factors=config.latent_factors).centred()
+
+
+def _held_out(
+    effects: PairEffects,
+    labels: np.ndarray,
+    mask: np.ndarray,
+    kernel: GeneKernel | None,
+    config: ScTransNetConfig,
+    seed: int,
+) -> np.ndarray | None:
+    """What is to be added to the effects of the training pairs so that none counts its own label."""
+    if kernel is None and not (config.hub_terms and config.latent_factors):
+        return None  # of hub rates it is one label of many
     fold = np.random.default_rng(seed).integers(HELD_OUT_FOLDS, size=labels.shape)
     held_out = held_out_effects(labels, mask, fold, kernel=kernel, n_factors=config.latent_factors)
     held_out -= effects.matrix()
     held_out[~mask] = 0
-    return effects, held_out
+    return held_out
 
 
 def _supervision(

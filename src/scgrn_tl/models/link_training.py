@@ -110,7 +110,10 @@ class LinkTrainer:
         return of_link_model if self.encoder is None else max(of_link_model, self.encoder.n_values)
 
     def run(self) -> None:
-        """Train until the epochs are used up or patience is."""
+        """Train until the epochs are used up or patience is; a network that reads nothing stays as it is."""
+        if self.module.scorer is None:
+            self.module.eval()
+            return
         config = self.module.config
         draws = torch.Generator(device=self.supervision.labels.device)
         draws.manual_seed(self.seed)
@@ -183,6 +186,10 @@ class LinkTrainer:
         config, mask, labels = self.module.config, self.supervision.mask, self.supervision.labels
         if config.use_gnn:
             hidden = torch.rand(mask.shape, generator=draws, device=mask.device) < config.hidden_edges
+            # the graph is walked both ways: of two regulators both pairs are hidden, or none
+            regulators = self.genes.regulators
+            one_way = hidden[:, regulators].triu()
+            hidden[:, regulators] = one_way | one_way.T
             chosen = mask & hidden
         else:
             hidden, chosen = torch.zeros_like(mask), mask

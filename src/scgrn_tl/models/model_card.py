@@ -165,9 +165,11 @@ def _effects(state: FittedState) -> str:
     if inputs.loadings is not None:
         what += f", and {inputs.loadings.shape[1]} latent factors"
     alike = " that are correlated between genes that are expressed alike" if inputs.by_expression is not None else ""
+    learned = "The networks learned what it leaves, of each pair by a fit without the pair."
+    if not any(member.history.get("train_loss") for member in state.members):
+        learned = "There was nothing further to read, so that this fit is all there is."
     return _paragraph(
-        f"Fitted first, to the training pairs alone: {what}; by a logistic model with random effects{alike}. The "
-        "networks learned what it leaves, of each pair by a fit without the pair."
+        f"Fitted first, to the training pairs alone: {what}; by a logistic model with random effects{alike}. {learned}"
     )
 
 

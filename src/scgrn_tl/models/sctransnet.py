@@ -29,7 +29,8 @@ class ScTransNetConfig:
     Attributes
     ----------
     use_gnn
-        Join the prior GNN's node states (``False``: Table 1's "w/o GNN", gene embedding only).
+        Join the prior GNN's node states (``False``: Table 1's "w/o GNN"; what is left are the gene embedding, if one is
+        given, and the pair effects).
     gene_features, n_components
         Node features; see :func:`~scgrn_tl.models.gene_features`.
     gnn_widths, gnn_heads
@@ -70,10 +71,10 @@ class ScTransNetConfig:
     use_gnn: bool = True
     gene_features: GeneFeatures = "pca"
     n_components: int = 32
-    gnn_widths: tuple[int, ...] = (256, 128)
+    gnn_widths: tuple[int, ...] = (64, 32)
     gnn_heads: int = 4
-    channel_hidden: int = 128
-    channel_width: int = 64
+    channel_hidden: int = 64
+    channel_width: int = 32
     decoder: Decoder = "dot"
     hub_terms: bool = True
     latent_factors: int = 12
@@ -82,7 +83,7 @@ class ScTransNetConfig:
     epochs: int = 100
     lr: float = 3e-3
     weight_decay: float = 1e-3
-    hidden_edges: float = 0.3
+    hidden_edges: float = 0.5
     negatives: Literal["all", "hard"] = "all"
     select: Literal["auprc", "loss"] = "loss"
     patience: int = 30
@@ -190,7 +191,8 @@ class ScTransNetModule(nn.Module):
     """x_t = [Z_t ‖ v_t^M]; logit = b₀ + b^TF + b^tgt + L^TF·z^tgt + c^TF·c^tgt (scTransNet §3.4).
 
     The terms b and the latent factors L and z are fitted to the edges alone beforehand
-    (:mod:`scgrn_tl.models.pair_effects`); trained is what they leave.
+    (:mod:`scgrn_tl.models.pair_effects`); trained is what they leave. With neither gene embedding nor graph there are
+    no channels and nothing is trained: these terms are all there is.
 
     Parameters
     ----------
@@ -212,13 +214,18 @@ class ScTransNetModule(nn.Module):
             if config.use_gnn
             else None
         )
-        self.scorer = LinkScorer(
-            embedding_width + (config.gnn_widths[-1] if config.use_gnn else 0),
-            hidden=config.channel_hidden,
-            out=config.channel_width,
-            decoder=config.decoder,
-            dropout=config.dropout,
-            centre=config.hub_terms,
+        width = embedding_width + (config.gnn_widths[-1] if config.use_gnn else 0)
+        self.scorer = (
+            LinkScorer(
+                width,
+                hidden=config.channel_hidden,
+                out=config.channel_width,
+                decoder=config.decoder,
+                dropout=config.dropout,
+                centre=config.hub_terms,
+            )
+            if width
+            else None
         )
         self.base = nn.Parameter(torch.tensor(float(base)))
 
@@ -247,6 +254,8 @@ class ScTransNetModule(nn.Module):
         """
         x = self.gene_vectors(genes, graph, embedding=embedding)
         centres = None if around is None else (self.gene_vectors(*around), around[0].regulators)
+        if self.scorer is None:
+            return LinkChannels(x[genes.regulators], x, None, None, None)
         return self.scorer.channels(x, genes.regulators, around=centres)
 
     def gene_vectors(
@@ -254,7 +263,7 @@ class ScTransNetModule(nn.Module):
     ) -> Tensor:
         """X of all genes, ``(G, width)``; with an ``embedding`` in place of that of ``genes``."""
         embedding = genes.embedding if embedding is None else embedding
-        parts = [] if embedding is None else [embedding]
+        parts = [genes.features[:, :0]] if embedding is None else [embedding]
         if self.gnn is not None:
             if graph is None:
                 msg = "A model with a GNN needs the graph."
@@ -264,7 +273,11 @@ class ScTransNetModule(nn.Module):
 
     def logits(self, channels: LinkChannels, genes: GeneInputs, rows: slice) -> LinkLogits:
         """Score and hub part ``(n, G)`` of the pairs of some of the regulators, by place among them."""
-        score, hub = self.scorer.logits(channels, rows)
+        if self.scorer is None:
+            score = channels.left[rows] @ channels.right.T  # (n, G), zeros: the channels have no width
+            hub = torch.zeros_like(score)
+        else:
+            score, hub = self.scorer.logits(channels, rows)
         hub = hub + self.base + genes.regulator_rate[rows].unsqueeze(1) + genes.target_rate.unsqueeze(0)
         if genes.loadings is not None and genes.factors is not None:
             score = score + genes.loadings[rows] @ genes.factors.T

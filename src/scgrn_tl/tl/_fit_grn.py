@@ -56,7 +56,7 @@ def fit_grn(
     prior: Any,
     *,
     method: str = "sctransnet",
-    use_rep: str | Iterable[str] | None = "scbert",
+    use_rep: str | Iterable[str] | None = None,
     layer: str | None = None,
     tf_names: Iterable[str] | None = None,
     split: EdgeSplit | None = None,
@@ -97,8 +97,8 @@ def fit_grn(
         Key of the gene embedding in ``varm``, or a list of keys: several are standardised each on its own, scaled so
         that none outweighs another by its width, and joined. A gene may lack a vector (NaN) in any of them. If
         ``"scbert"`` is not there yet, :func:`scbert_embed` is run first with its defaults, and its results are stored
-        too. ``None`` does without an embedding. Only read by methods of which :func:`scgrn_tl.methods.show` says
-        ``uses_embedding``.
+        too. ``None`` does without an embedding, but for ``joint=True`` and ``method="sctransnet_paper"``, which take
+        ``"scbert"``. Only read by methods of which :func:`scgrn_tl.methods.show` says ``uses_embedding``.
     layer
         Layer of the expression; ``X`` if ``None``. Whole numbers are counts, and normalised and logged on the way.
     tf_names
@@ -229,8 +229,10 @@ def fit_grn(
             f"method={method!r})`. Methods that learn: {', '.join(methods.names(supervised=True))}."
         )
         raise ArgumentError(msg)
+    if use_rep is None:
+        use_rep = "scbert" if joint else entry.default_rep
     reps = embedding_keys(use_rep)
-    if reps not in {(), ("scbert",)} and not entry.uses_embedding:
+    if reps and not entry.uses_embedding:
         LOGGER.info("Method %r reads no gene embedding; use_rep=%r is left alone.", method, use_rep)
     params = _method_parameters(entry, {"epochs": epochs, "lr": lr}, method_params)
     entry.check_parameters(params, n_models=n_models)

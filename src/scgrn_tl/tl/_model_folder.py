@@ -33,7 +33,7 @@ def check_model_to(
     """
     if folder is None:
         return
-    if entry.name != "sctransnet":
+    if entry.name not in ("sctransnet", "sctransnet_paper"):
         msg = f"model_to keeps a fitted scTransNet; method={entry.name!r} leaves none. Use method='sctransnet'."
         raise ArgumentError(msg)
     path = Path(folder).expanduser()
