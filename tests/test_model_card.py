@@ -27,7 +27,8 @@ def adata():
 
 @pytest.fixture(scope="module")
 def model(adata):
-    return ScTransNet.from_anndata(adata, adata.uns["ground_truth"], use_rep="scbert", n_models=2, rng=3, **FAST).fit()
+    settings = FAST | {"use_rep": "scbert", "n_models": 2}
+    return ScTransNet.from_anndata(adata, adata.uns["ground_truth"], rng=3, **settings).fit()
 
 
 def row(card, name):
@@ -55,6 +56,12 @@ def test_it_says_what_the_model_was_fitted_to(model, adata):
     assert row(card, "epochs run") == ["3, 3"]
     assert row(card, "epoch kept") == [", ".join(map(str, model.scores().details["best_epoch"]))]
     assert "channel_width=8" in card
+    # what was fitted before the networks
+    said = " ".join(card.split())
+    assert "a term of every regulator and of every target, and 10 latent factors of regulators that share" in said
+    training = said[said.index("## Training") : said.index("## How good")]
+    assert "Fitted first, to the training pairs alone: terms of regulators and of targets, and 10 latent" in training
+    assert "genes that are expressed alike" in training
     assert "joint_lr" not in card
     assert f"scgrn_tl {sg.__version__}" in card
 
@@ -114,7 +121,11 @@ def test_its_code_runs(model, adata, tmp_path):
     ("params", "expected"),
     [
         ({"gene_features": "expression"}, "no other data can be scored"),
+        ({"use_gnn": False}, "nothing further to read, so that this fit is all there is"),
         ({"hub_terms": False}, "is not told apart from the rest of a score"),
+        ({"latent_factors": 0, "expression_effects": False}, "fitted first: hub rates, a two-way logistic model"),
+        ({"expression_effects": False}, "10 latent factors; by a logistic model with random effects. The networks"),
+        ({"latent_factors": 0}, "of every target, read from genes that are expressed alike too."),
         ({"validation_fraction": 0.0}, "not calibrated (fitted on: nothing)"),
     ],
     ids=str,
@@ -127,6 +138,7 @@ def test_limits_are_those_of_this_model(adata, params, expected):
     assert row(card, "gene embedding") == ["none"]
     assert ("nothing is known" in card) == ("validation_fraction" in params)
     assert "scBERT" not in card
+    assert ("fit to known edges that was made beforehand" in " ".join(card.split())) == ("hub_terms" not in params)
 
 
 def test_of_an_old_file_it_says_what_is_not_known():

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from scipy import sparse
 from scipy.special import expit
 
@@ -19,6 +20,7 @@ import scgrn_tl as sg
 from scgrn_tl.core import ArgumentError, GeneOverlapError, MissingKeyError, PriorError, WeightsError
 from scgrn_tl.models import LinkScorer, ScTransNet, seeded_rng, transfer_inputs
 from scgrn_tl.models.component_alignment import align_components
+from scgrn_tl.models.node_features import gene_profile
 from scgrn_tl.tl._model_folder import check_model_to
 
 ARCHIVE = Path(__file__).parent / "archive"
@@ -49,9 +51,8 @@ def adata(simulated):
 @pytest.fixture(scope="module")
 def model(simulated):
     """An ensemble with embedding, graph and hub terms."""
-    return ScTransNet.from_anndata(
-        simulated, simulated.uns["ground_truth"], use_rep="scbert", n_models=2, rng=3, **FAST
-    ).fit()
+    settings = FAST | {"use_rep": "scbert", "n_models": 2}
+    return ScTransNet.from_anndata(simulated, simulated.uns["ground_truth"], rng=3, **settings).fit()
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +64,15 @@ def graph_model(simulated):
 @pytest.fixture(scope="module")
 def flat_model(simulated):
     """Without a graph: a pair's score is a function of its two genes."""
-    return ScTransNet.from_anndata(
-        simulated,
-        simulated.uns["ground_truth"],
-        use_rep="scbert",
-        use_gnn=False,
-        rng=3,
-        **FAST | {"epochs": 40, "lr": 0.02},
-    ).fit()
+    settings = FAST | {"use_rep": "scbert", "epochs": 40, "lr": 0.02}
+    return ScTransNet.from_anndata(simulated, simulated.uns["ground_truth"], use_gnn=False, rng=3, **settings).fit()
+
+
+@pytest.fixture(scope="module")
+def blind_model(simulated):
+    """Neither graph nor anything else of expression."""
+    settings = FAST | {"use_rep": "scbert", "epochs": 40, "lr": 0.02, "expression_effects": False}
+    return ScTransNet.from_anndata(simulated, simulated.uns["ground_truth"], use_gnn=False, rng=3, **settings).fit()
 
 
 def values(table):
@@ -93,6 +95,26 @@ def test_on_its_own_data_it_says_what_it_said(model, adata):
     assert found.seen_regulators.all()
     assert found.report()["n_edges_trained_on"] == model.prior.n_edges
     assert "10 regulators, 10 of them seen" in repr(found)
+
+
+@pytest.mark.parametrize("name", ["flat_model", "blind_model"])
+def test_without_a_graph_its_own_genes_have_the_very_same_scores(request, name, adata):
+    """To the bit, in whatever order and company: terms and factors are matched by name."""
+    model = request.getfixturevalue(name)
+    own = model.scores()
+    np.testing.assert_array_equal(model.transfer(adata).scores.matrix, own.matrix)
+    np.testing.assert_array_equal(model.transfer(adata).scores.hub, own.hub)
+    places = np.random.default_rng(0).permutation(N_GENES)[:45]
+    some = adata[:, places].copy()
+    some.var_names = [f"new_{name}" if number < 5 else name for number, name in enumerate(some.var_names)]
+    found = model.transfer(some)
+    names = pd.Index(found.genes)
+    regulators = [names[place] for place in found.scores.regulators]
+    rows = pd.Index(model.regulators).get_indexer(regulators)
+    kept = np.flatnonzero(found.seen_genes)
+    assert len(kept) == 40
+    columns = pd.Index(model.genes).get_indexer(names[kept])
+    np.testing.assert_allclose(found.scores.matrix[:, kept], own.matrix[np.ix_(rows, columns)], atol=1e-5)
 
 
 def test_a_model_of_a_mudata_is_that_of_its_modality(adata, simulated):
@@ -149,8 +171,28 @@ def test_neither_the_order_of_genes_nor_of_cells_nor_the_form_of_the_matrix_matt
 # --- other genes, against the formula ---------------------------------------------------------------------------------
 
 
-def test_other_genes_score_by_the_formula(flat_model, simulated):
-    """Without a graph: standardise by the training genes, both channels, less their training means (model.md §6)."""
+def told_by_expression(model, simulated, other):
+    """``(1 + q, G)``: Σ_h a_h K(g, h) over the model's own genes h, read at the other data's genes g."""
+    own = model._inputs.features.numpy().astype(float)
+    loadings, moments = gene_profile(other.X.T, n_components=own.shape[1] - 3, seed=model.seed)
+    places = [simulated.var_names.get_indexer(other.var_names)[i] for i in range(other.n_vars)]
+    rows = np.flatnonzero(np.array(places) >= 0)
+    aligned = align_components(loadings, own[:, :-3], rows=rows, reference_rows=np.array(places)[rows]).loadings
+    _, own_moments = gene_profile(simulated.X.T, n_components=own.shape[1] - 3, seed=0)
+    features = np.hstack([aligned, (moments - own_moments.mean(0)) / own_moments.std(0)])
+    squared = ((own[:, None] - own) ** 2).sum(2)
+    width = 0.5 * np.median(squared[np.triu_indices(len(own), 1)])
+    across = np.exp(-((own[:, None] - features) ** 2).sum(2) / width)
+    return model._inputs.by_expression.numpy() @ across
+
+
+@pytest.mark.parametrize("name", ["flat_model", "blind_model"])
+def test_other_genes_score_by_the_formula(request, name, simulated):
+    """Without a graph: standardise by the training genes, both channels, less their training means (model.md §6).
+
+    Terms and latent factors are by name; of genes never seen, what expression tells of them, or the average.
+    """
+    flat_model = request.getfixturevalue(name)
     rng = np.random.default_rng(9)
     other = simulated[:, rng.permutation(N_GENES)[:40]].copy()
     names = other.var_names.to_numpy(dtype=object)
@@ -178,6 +220,13 @@ def test_other_genes_score_by_the_formula(flat_model, simulated):
     rate_tf = dict(zip(regulators, flat_model._inputs.regulator_rate.tolist(), strict=True))
     rate_target = dict(zip(flat_model.genes, flat_model._inputs.target_rate.tolist(), strict=True))
     assert max(map(abs, rate_tf.values())) > 0.1
+    own = flat_model._inputs
+    loadings = dict(zip(regulators, own.loadings.numpy(), strict=True))
+    factors = dict(zip(flat_model.genes, own.factors.numpy(), strict=True))
+    told = np.zeros((1 + own.factors.shape[1], 40))
+    if name == "flat_model":
+        told = told_by_expression(flat_model, simulated, other)
+    told[1:] -= own.factor_mean.numpy()[:, None]
     with torch.no_grad():
         mean_tf = scorer.tf_channel(inputs(z)[own_tfs]).mean(0)
         mean_target = scorer.target_channel(inputs(z)).mean(0)
@@ -186,15 +235,19 @@ def test_other_genes_score_by_the_formula(flat_model, simulated):
         for row in table.sample(100, random_state=0).itertuples():
             i, j = (int(np.flatnonzero(renamed == name)[0]) for name in (row.source, row.target))
             score = scorer.log_scale.exp() * (tf[i] @ target[j])
+            score += float(loadings.get(row.source, 0 * told[1:, j]) @ factors.get(row.target, told[1:, j]))
             hub = scorer.tf_hub(tf[i]) + scorer.target_hub(target[j]) + base
-            logit = score + hub + rate_tf.get(row.source, 0.0) + rate_target.get(row.target, 0.0)
+            logit = score + hub + rate_tf.get(row.source, 0.0) + rate_target.get(row.target, told[0, j])
             slope, intercept = flat_model.calibration.slope, flat_model.calibration.intercept
             assert row.log_odds == pytest.approx(float(slope * logit + intercept), abs=1e-4)
             assert row.specificity == pytest.approx(float(slope * score), abs=1e-4)
             assert row.seen_source == (row.source in rate_tf)
             assert row.seen_target == (row.target in rate_target)
     assert {True, False} == set(table["seen_source"]) == set(table["seen_target"])
-    # a pair's score does not depend on which others there are
+    if name == "flat_model":
+        assert max(abs(told[0, j]) for j, gene in enumerate(renamed) if gene not in rate_target) > 0.05
+        return
+    # a pair's score does not depend on which others there are, where expression does not place them by each other
     fewer = flat_model.score(other[:, :25].copy(), tf_names=[name for name in renamed[:25] if "TF" in name])
     np.testing.assert_allclose(values(fewer), values(table).loc[values(fewer).index], atol=1e-5)
 
@@ -342,18 +395,20 @@ def test_a_model_without_embedding_takes_none(graph_model, adata):
         graph_model.transfer(adata, use_rep="scbert")
 
 
-def test_too_few_shared_genes(graph_model, flat_model, adata):
+def test_too_few_shared_genes(graph_model, flat_model, blind_model, adata):
     lower = adata.copy()
     lower.var_names = lower.var_names.str.lower()
     with pytest.raises(GeneOverlapError, match=r"^0 of the data's 60 genes .*at least 10 .*differ only in case"):
         graph_model.transfer(lower)
+    with pytest.raises(GeneOverlapError, match=r"at least 10 are needed to tell how expression compares"):
+        flat_model.transfer(lower)  # reads expression too, for the terms of genes that it never saw
     with (
         pytest.warns(UserWarning, match="but for their case"),
         pytest.raises(GeneOverlapError, match="None of the model's 10 regulators"),
     ):
-        flat_model.transfer(lower)
+        blind_model.transfer(lower)
     with pytest.warns(UserWarning, match="60 genes are not among the model's but for their case"):
-        table = flat_model.score(lower, [("tf01", "g0030")])  # without a graph nothing is turned: any pair has a score
+        table = blind_model.score(lower, [("tf01", "g0030")])  # nothing is turned: any pair has a score
     assert not table["seen_source"].item()
     assert np.isfinite(table["log_odds"].item())
 
@@ -376,9 +431,11 @@ def test_no_edge_left_to_carry_messages_is_warned_of(graph_model, adata):
 
 def test_what_reads_the_cells_themselves_cannot_be_transferred(adata):
     settings = FAST | {"gene_features": "expression"}
-    model = ScTransNet.from_anndata(adata, adata.uns["ground_truth"], use_rep=None, **settings).fit()
-    with pytest.raises(ArgumentError, match="Fit with gene_features='pca'"):
-        model.transfer(adata)
+    for read in ({"use_rep": None}, {"use_gnn": False}):
+        model = ScTransNet.from_anndata(adata, adata.uns["ground_truth"], **settings | read).fit()
+        with pytest.raises(ArgumentError, match="Fit with gene_features='pca'"):
+            model.transfer(adata)
+        assert "no other data can be scored" in " ".join(model.card().split())
 
 
 @pytest.mark.parametrize(
@@ -430,7 +487,7 @@ def test_a_model_of_format_1_can_be_saved_in_this_one(tmp_path):
         (lambda record: record["scales"].update(widths=[4, 4]), "widths .4, 4. do not go with scales"),
         (lambda record: record["scales"].update(marked=[7]), "do not go with scales"),
         (lambda record: record["embeddings"][0].update(colour="red"), "colour"),
-        (lambda record: record.update(format_version=3), "Upgrade scgrn_tl"),
+        (lambda record: record.update(format_version=4), "Upgrade scgrn_tl"),
     ],
 )
 def test_records_that_do_not_fit_are_refused(model, tmp_path, change, message):
@@ -439,6 +496,35 @@ def test_records_that_do_not_fit_are_refused(model, tmp_path, change, message):
     record = json.loads(path.read_text())
     change(record)
     path.write_text(json.dumps(record))
+    with pytest.raises(WeightsError, match=message):
+        ScTransNet.load(tmp_path / "model", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("by_expression", lambda values: values[:, :-1], r"by_expression.*\(11, 59\); expected \(11, 60\)"),
+        ("by_expression", lambda values: values[:-1], r"by_expression.*\(10, 60\); expected \(11, 60\)"),
+        ("by_expression", lambda values: values[0], r"by_expression.*\(60,\); expected \(11, 60\)"),
+        ("by_expression", lambda values: values.double(), r"by_expression.*float64.*finite float32"),
+        ("by_expression", lambda values: values * torch.inf, r"by_expression.*float32.*finite float32"),
+        ("loadings", lambda values: values[:-1], r"inputs\.loadings.*expected 10 rows"),
+        ("loadings", lambda values: values[:, :-1], r"inputs\.loadings.*expected \(10, 10\)"),
+        ("factors", lambda values: values[:-1], r"inputs\.factors.*expected 60 rows"),
+        ("factors", lambda values: values.flatten()[:60], r"inputs\.factors.*expected two axes"),
+        ("factor_mean", lambda values: values[:-1], r"inputs\.factor_mean.*expected \(10,\)"),
+        ("factor_mean", lambda _: None, r"inputs\.factor_mean is missing"),
+        ("loadings", lambda _: None, r"inputs\.loadings is missing"),
+    ],
+)
+def test_pair_effects_that_do_not_fit_are_refused(model, tmp_path, name, change, message):
+    model.save(tmp_path / "model")
+    path = tmp_path / "model" / "model.safetensors"
+    tensors = load_file(path)
+    changed = change(tensors.pop(f"inputs.{name}"))
+    if changed is not None:
+        tensors[f"inputs.{name}"] = changed.contiguous()
+    save_file(tensors, path)
     with pytest.raises(WeightsError, match=message):
         ScTransNet.load(tmp_path / "model", device="cpu")
 

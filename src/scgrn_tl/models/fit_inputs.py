@@ -44,7 +44,7 @@ class FitInputs(NamedTuple):
 
 
 def make_fit_inputs(task: GRNTask, config: ScTransNetConfig) -> FitInputs:
-    """Features, embedding, hub rates and graph out of a task's training pairs; its validation pairs for the choice.
+    """Features, embedding, pair effects and graph out of a task's training pairs; its validation pairs for the choice.
 
     Raises
     ------

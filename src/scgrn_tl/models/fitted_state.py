@@ -66,6 +66,11 @@ class FittedState:
         """Names of the genes scored as regulators."""
         return tuple(self.genes[number] for number in self.inputs.regulators.tolist())
 
+    @property
+    def reads_expression(self) -> bool:
+        """Whether genes' expression is read, by the graph or by the pair effects."""
+        return self.config.use_gnn or self.inputs.by_expression is not None
+
     def tensors(self) -> dict[str, Tensor]:
         """Name → tensor."""
         tensors = {f"inputs.{name}": value for name, value in self.inputs.state_dict().items()}

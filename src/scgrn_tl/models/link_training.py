@@ -83,7 +83,7 @@ class LinkTrainer:
     history
         See :class:`~scgrn_tl.models.epochs.EpochLoop`.
     best_epoch
-        Epoch kept; 0 is the model before any step, which is the hub rates alone.
+        Epoch kept; 0 is the model before any step, which is the pair effects alone.
     """
 
     module: ScTransNetModule

@@ -70,14 +70,26 @@ def model_card(state: FittedState) -> str:
 
 def _what_it_is(state: FittedState) -> str:
     members = f"{len(state.members)} networks, averaged," if len(state.members) > 1 else "One network"
-    read = ["expression", "known edges"] if state.config.use_gnn else []
+    read = ["expression"] if state.reads_expression else []
+    read += ["known edges"] if state.config.use_gnn or state.config.hub_terms else []
     read += ["gene embeddings"] if state.inputs.embedding is not None else []
     text = _paragraph(
         f"{members} of the scTransNet architecture. From what is known of a transcription factor and a gene "
         f"({_listed(read)}), it says how likely the one regulates the other. It was fitted to "
-        f"{len(state.regulators):,} regulators and {len(state.genes):,} genes of one dataset."
+        f"{len(state.regulators):,} regulators and {len(state.genes):,} genes of one dataset. {_fitted_before(state)}"
     )
     return f"{state.description.strip()}\n\n{text}" if state.description.strip() else text
+
+
+def _fitted_before(state: FittedState) -> str:
+    """What of a score the networks did not learn, in a sentence; nothing of a model without it."""
+    if not state.config.hub_terms:
+        return ""
+    parts = "a term of every regulator and of every target"
+    if state.inputs.loadings is not None:
+        parts += f", and {state.inputs.loadings.shape[1]} latent factors of regulators that share targets"
+    told = ", read from genes that are expressed alike too" if state.inputs.by_expression is not None else ""
+    return f"Part of every score is a fit to known edges that was made beforehand: {parts}{told}."
 
 
 def _data(state: FittedState) -> str:
@@ -135,7 +147,30 @@ def _training(state: FittedState) -> str:
         for name in state.config.__dataclass_fields__
         if joint or not name.startswith("joint_")
     ]
-    return _table(rows) + "\n" + _paragraph(f"Hyper-parameters: {', '.join(settings)}.")
+    parts = [_table(rows), _effects(state), _paragraph(f"Hyper-parameters: {', '.join(settings)}.")]
+    return "\n".join(part for part in parts if part)
+
+
+def _effects(state: FittedState) -> str:
+    """How the effects of pairs were fitted, and what that left to the networks."""
+    inputs = state.inputs
+    if not state.config.hub_terms:
+        return ""
+    if inputs.loadings is None and inputs.by_expression is None:
+        return _paragraph(
+            "Terms of regulators and targets were fitted first: hub rates, a two-way logistic model with random "
+            "effects of the training pairs. The networks learned on top of them."
+        )
+    what = "terms of regulators and of targets"
+    if inputs.loadings is not None:
+        what += f", and {inputs.loadings.shape[1]} latent factors"
+    alike = " that are correlated between genes that are expressed alike" if inputs.by_expression is not None else ""
+    learned = "The networks learned what it leaves, of each pair by a fit without the pair."
+    if not any(member.history.get("train_loss") for member in state.members):
+        learned = "There was nothing further to read, so that this fit is all there is."
+    return _paragraph(
+        f"Fitted first, to the training pairs alone: {what}; by a logistic model with random effects{alike}. {learned}"
+    )
 
 
 def _quality(state: FittedState) -> str:
@@ -176,6 +211,8 @@ def _limits(state: FittedState) -> str:
     if fitted_on != "validation":
         calibration = f"Probabilities are not calibrated (fitted on: {fitted_on})."
     hubs = "Much of a score is how often either gene regulates or is regulated in training; `specificity` is the rest."
+    if state.inputs.loadings is not None:
+        hubs = hubs.replace("is the rest.", "is the rest, with what regulators that share targets tell of each other.")
     if not state.config.hub_terms:
         hubs = "How often genes regulate and are regulated in training is not told apart from the rest of a score."
     others = (
@@ -184,7 +221,7 @@ def _limits(state: FittedState) -> str:
     )
     if state.scales is None:
         others = "The file is of an older version: only pairs of its own genes can be scored."
-    elif state.config.use_gnn and state.config.gene_features == "expression":
+    elif state.reads_expression and state.config.gene_features == "expression":
         others = "It reads the very cells it was fitted to (gene_features='expression'): no other data can be scored."
     limits = [
         "A probability says how likely the edge is to be in a network like the one it learned from: what its makers "

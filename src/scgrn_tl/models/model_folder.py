@@ -108,20 +108,40 @@ def check_tensors(tensors: dict[str, Tensor], n_genes: int) -> None:
     n_regulators = len(tensors["inputs.regulators"])
     rows = dict.fromkeys(("features", "embedding", "node_type", "target_rate", "factors"), n_genes)
     rows |= dict.fromkeys(("regulators", "regulator_rate", "loadings"), n_regulators)
-    of_genes = tensors.get("inputs.by_expression")
-    if of_genes is not None and (of_genes.ndim != 2 or of_genes.shape[1] != n_genes):
-        msg = f"tensor 'inputs.by_expression' has shape {tuple(of_genes.shape)}; expected {n_genes} columns."
-        raise WeightsError(msg)
     below = {"inputs.node_type": 2, "inputs.regulators": n_genes}
+    shapes = _shapes_of_effects(tensors, n_regulators, n_genes)
     for name, tensor in tensors.items():
         n_rows = n_genes if name.startswith("embeddings.") else rows.get(name.removeprefix("inputs."))
         if n_rows is not None and (tensor.ndim == 0 or len(tensor) != n_rows):
             msg = f"tensor {name!r} has shape {tuple(tensor.shape)}; expected {n_rows} rows."
             raise WeightsError(msg)
+        if tuple(tensor.shape) != shapes.get(name, tuple(tensor.shape)):
+            msg = f"tensor {name!r} has shape {tuple(tensor.shape)}; expected {shapes[name]}."
+            raise WeightsError(msg)
         indices = name in below
         if indices and (tensor.dtype != torch.int64 or bool((tensor < 0).any() | (tensor >= below[name]).any())):
             msg = f"tensor {name!r} has to hold int64 below {below[name]}."
             raise WeightsError(msg)
-        if not bool(tensor.isfinite().all()) or (n_rows and not indices and tensor.dtype != torch.float32):
+        is_float = name in shapes or (n_rows and not indices)
+        if not bool(tensor.isfinite().all()) or (is_float and tensor.dtype != torch.float32):
             msg = f"tensor {name!r} ({tensor.dtype}) has to hold finite float32."
             raise WeightsError(msg)
+
+
+def _shapes_of_effects(tensors: dict[str, Tensor], n_regulators: int, n_genes: int) -> dict[str, tuple[int, ...]]:
+    """By name the shapes of latent factors, all or none of which are there, and of what expression tells."""
+    factors = tensors.get("inputs.factors")
+    if factors is not None and factors.ndim != 2:
+        msg = f"tensor 'inputs.factors' has shape {tuple(factors.shape)}; expected two axes."
+        raise WeightsError(msg)
+    n_factors = 0 if factors is None else factors.shape[1]
+    shapes: dict[str, tuple[int, ...]] = {
+        "inputs.loadings": (n_regulators, n_factors),
+        "inputs.factors": (n_genes, n_factors),
+        "inputs.factor_mean": (n_factors,),
+    }
+    missing = [name for name in shapes if name not in tensors]
+    if missing and len(missing) < len(shapes):
+        msg = f"tensor {missing[0]} is missing, which goes with the other latent factors."
+        raise WeightsError(msg)
+    return shapes | {"inputs.by_expression": (1 + n_factors, n_genes)}

@@ -63,7 +63,7 @@ class TransferredNetwork:
         ``bool[G]``: the model was fitted with this gene.
     agreement
         Correlation of shared genes' loadings on principal components with those of the model's data, each gene placed
-        by the others; ``None`` of a model without a graph.
+        by the others; ``None`` of a model that reads no expression.
     """
 
     genes: tuple[str, ...]

@@ -66,7 +66,7 @@ class SharedGenes:
         """
         found = pd.Index(state.genes).get_indexer(pd.Index(genes))
         rows = np.flatnonzero(found >= 0)
-        if reads_expression(state) and len(rows) < MIN_SHARED:
+        if state.reads_expression and len(rows) < MIN_SHARED:
             hint = mismatch_hint(state.genes, genes, what="model's genes")
             msg = (
                 f"{len(rows)} of the data's {len(genes):,} genes ({', '.join(map(repr, genes[:3]))}, …) are among the "
@@ -89,11 +89,6 @@ class SharedGenes:
         return np.isin(np.arange(len(self.genes)), self.rows)
 
 
-def reads_expression(state: FittedState) -> bool:
-    """Whether the model compares genes' expression with that of its own genes."""
-    return state.config.use_gnn or state.inputs.by_expression is not None
-
-
 def check_transferable(state: FittedState) -> None:
     """Raise where what was fitted cannot be read from other data."""
     if state.scales is None:
@@ -102,7 +97,7 @@ def check_transferable(state: FittedState) -> None:
             "pairs of its own genes only (`model.score(pairs)`). For other data, fit and save it again."
         )
         raise WeightsError(msg)
-    if reads_expression(state) and state.config.gene_features == "expression":
+    if state.reads_expression and state.config.gene_features == "expression":
         msg = (
             "gene_features='expression' reads each cell of the data that the model was fitted to, which other data do "
             "not have. Fit with gene_features='pca'."
@@ -227,7 +222,7 @@ def new_inputs(
     """
     own, device = state.inputs, state.inputs.features.device
     features, agreement = np.zeros((task.n_genes, own.features.shape[1]), dtype=np.float32), None
-    if reads_expression(state):
+    if state.reads_expression:
         features, agreement = _features(state, task, shared)
     embedding = None
     if task.embedding is not None and state.scales is not None and state.scales.embedding is not None:

@@ -102,10 +102,10 @@ def transfer_grn(
     ``adata.uns[key_added]`` : dict
         ``params``, ``version``, ``values`` (``"probability"``), ``directed``, ``calibration`` (``slope``,
         ``intercept``, ``fitted_on``: of the model), ``transfer`` (``n_genes``, ``n_genes_seen``, ``n_regulators``,
-        ``n_regulators_seen``, ``n_edges_trained_on``, ``n_edges_given``; of models with a graph ``agreement``, how well
-        shared genes place each other among the model's components, 1 at best), ``prior`` (DataFrame: the edges that
-        carried messages, and whether the model was ``trained_on`` them), ``prior_report``, ``prior_sha256``, ``data``
-        (as of :func:`fit_grn`), ``seconds``.
+        ``n_regulators_seen``, ``n_edges_trained_on``, ``n_edges_given``; of models that read expression ``agreement``,
+        how well shared genes place each other among the model's components, 1 at best), ``prior`` (DataFrame: the edges
+        that carried messages, and whether the model was ``trained_on`` them), ``prior_report``, ``prior_sha256``,
+        ``data`` (as of :func:`fit_grn`), ``seconds``.
 
     Raises
     ------
