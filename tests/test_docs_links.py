@@ -89,6 +89,12 @@ def test_links_lead_somewhere(page):
     assert not wrong
 
 
+@pytest.mark.parametrize("name", ["CHANGELOG.md", "CONTRIBUTING.md"])
+def test_pages_that_the_documentation_includes_link_by_address(name):
+    """The files that stand beside them are not in the documentation."""
+    assert [link for link in LINK.findall(CODE.sub("", prose_of(ROOT / name))) if not urlsplit(link).scheme] == []
+
+
 def test_what_is_wrong_is_found(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
