@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,14 @@ def test_the_first_help_leads_on(capsys):
     assert DOCUMENTATION in shown
     examples = re.findall(r"^  ((?:scgrn-tl|torchrun) .+?)(?: {3,}.*)?$", shown, re.M)
     assert {command_of(call) for call in examples} == set(ABOUT)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    """As in ``scgrn-tl methods | head -n 1``."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scgrn_tl", "methods"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 0
