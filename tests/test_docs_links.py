@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import json
 import re
@@ -171,3 +172,19 @@ def test_a_wrong_call_is_found():
     call = ast.parse("sg.tl.fit_grn(adata, prior, n_model=2, epochs=3)").body[0].value
     assert unknown_arguments(call, called(call)) == ["n_model"]
     assert called(ast.parse("sc.pp.log1p(adata)").body[0].value) is None
+
+
+def test_broken_links_of_a_built_site_are_found(tmp_path):
+    spec = importlib.util.spec_from_file_location("check_site", ROOT / "docs" / "check_site.py")
+    check_site = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(check_site)
+    (tmp_path / "a.html").write_text(
+        '<h1 id="top">A</h1><a href="sub/b%20c.html#place">fine</a><a href="#top">fine</a><a href="https://e.org/x#y">out</a>'
+        '<a href="#gone">1</a><a href="none.html">2</a><a href="sub/b%20c.html#gone">3</a><img src="no.png">',
+        encoding="utf-8",
+    )
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b c.html").write_text('<a href="../a.html"></a><p id="place">', encoding="utf-8")
+    n_links, broken = check_site.broken_links(tmp_path)
+    assert n_links == 7
+    assert broken == [f"a.html: {link}" for link in ("#gone", "none.html", "sub/b%20c.html#gone", "no.png")]
