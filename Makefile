@@ -38,6 +38,7 @@ lint: $(VENV)/.installed-dev ## ruff and mypy
 
 docs: $(VENV)/.installed-docs ## The documentation, in docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/check_site.py docs/_build/html
 
 build: $(VENV)/.installed-dev ## sdist and wheel, in dist/
 	rm -rf dist

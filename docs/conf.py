@@ -110,6 +110,8 @@ nitpick_ignore = [
 
 html_theme = "sphinx_book_theme"
 html_title = "scgrn_tl"
+html_static_path = ["_css"]
+html_css_files = ["narrow.css"]
 html_theme_options = {
     "repository_url": repository_url,
     "repository_branch": "main",
@@ -117,6 +119,7 @@ html_theme_options = {
     "use_repository_button": True,
     "use_issues_button": True,
     "navigation_with_keys": False,
+    "navbar_persistent": [],  # the sidebar has the search field already
 }
 
 

@@ -57,7 +57,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(autouse=True)
 def _settings_put_back():
-    with settings.override(progress=False):
+    with settings.override(progress=False, notices=False):
         yield
 
 

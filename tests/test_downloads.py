@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from scgrn_tl import settings
+from scgrn_tl._settings import Settings
 from scgrn_tl.core.errors import DownloadError, ScgrnError
 from scgrn_tl.datasets import _files
 from scgrn_tl.datasets._files import PinnedFile, Source, fetch, find_local
@@ -275,7 +276,39 @@ def test_licence_and_citation_are_logged_once(server, caplog, monkeypatch):
         fetch(server.file())
         fetch(server.file("another.bin"))
     said = [record.getMessage() for record in caplog.records if "CC0" in record.getMessage()]
-    assert said == ["Test files. Licence: CC0. Please cite nobody."]
+    assert said == [NOTICE]
+
+
+NOTICE = "Test files. Licence: CC0. Please cite nobody."
+
+
+def test_licence_and_citation_are_on_stderr_once_unless_silenced(server, capsys, monkeypatch):
+    monkeypatch.setattr(_files, "_announced", set())
+    with settings.override(notices=False):
+        fetch(server.file("silenced.bin"))
+    assert capsys.readouterr() == ("", "")
+    _files._announced.clear()
+    with settings.override(notices=True):
+        fetch(server.file())
+        fetch(server.file("another.bin"))
+        fetch(server.file())
+    assert capsys.readouterr() == ("", f"{NOTICE}\n")
+
+
+def test_the_log_takes_the_place_of_stderr(server, capsys, monkeypatch):
+    monkeypatch.setattr(_files, "_announced", set())
+    with settings.override(verbosity="info", notices=True):
+        fetch(server.file())
+    err = capsys.readouterr().err
+    assert err.count(NOTICE) == 1
+
+
+@pytest.mark.parametrize(("value", "expected"), [("0", False), ("1", True), (None, True)])
+def test_notices_by_the_environment(monkeypatch, value, expected):
+    monkeypatch.delenv("SCGRN_TL_NOTICES", raising=False)
+    if value is not None:
+        monkeypatch.setenv("SCGRN_TL_NOTICES", value)
+    assert Settings().notices is expected
 
 
 FETCH_IN_ANOTHER_PROCESS = """

@@ -58,6 +58,7 @@ class Settings:
     n_threads: int | None = None
     _cache_dir: Path | None = field(default=None, repr=False)
     _mirror: Path | None = field(default=None, repr=False)
+    _notices: bool | None = field(default=None, repr=False)
     _verbosity: str = field(default="warning", repr=False)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -86,6 +87,18 @@ class Settings:
     @mirror.setter
     def mirror(self, value: str | os.PathLike[str] | None) -> None:
         self._mirror = None if value is None else Path(value).expanduser()
+
+    @property
+    def notices(self) -> bool:
+        """Say on stderr, once a process, the licence of files that are used for the first time, and what to cite.
+
+        The environment variable ``SCGRN_TL_NOTICES=0`` has it off from the start.
+        """
+        return self._notices if self._notices is not None else os.environ.get("SCGRN_TL_NOTICES") != "0"
+
+    @notices.setter
+    def notices(self, value: bool | None) -> None:
+        self._notices = value
 
     @property
     def verbosity(self) -> Literal["error", "warning", "info", "debug"]:

@@ -189,9 +189,9 @@ def _end_with_parent() -> None:
 
 
 def _adopt(of_parent: Settings) -> None:
-    """Take over the settings of the process that started this one; without its progress bars."""
+    """Take over the settings of the process that started this one; without its progress bars and notices."""
     vars(settings).update(vars(of_parent))
-    settings.progress = False
+    settings.progress = settings.notices = False
 
 
 def _peak_memory_mb() -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int | None] = arguments.run
     with log_to_stderr(logging.INFO if arguments.verbose else logging.WARNING):
         try:
-            return run(arguments) or 0
+            status = run(arguments) or 0
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:  # whoever reads has seen enough, such as `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at exit
+            return 0
         except (ScgrnError, OSError) as error:
             if arguments.debug:
                 raise

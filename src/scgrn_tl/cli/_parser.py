@@ -11,6 +11,7 @@ from ._bench import run_bench
 from ._commands import CELL_TYPES, run_fetch, run_fit, run_infer, run_info
 from ._demo import run_demo
 from ._embed import run_embed
+from ._help import ABOUT, GREETING
 from ._methods import run_methods
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def _checked(kind: Callable[[str], Any], holds: Callable[[Any], bool], what: str
     return parse
 
 
+_GENERAL = "in general"
 _COUNT = _checked(int, lambda count: count >= 1, "a whole number of at least 1")
 _FOLDS = _checked(int, lambda count: count >= 2, "a whole number of at least 2")
 _JOBS = _checked(int, lambda count: count != 0, "a number of processes, or -1 for one a core")
@@ -63,23 +65,30 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands; each leaves the function to call in ``run``."""
     parser = argparse.ArgumentParser(
         prog="scgrn-tl",
-        description="Gene regulatory networks from single-cell RNA-seq with scTransNet.",
+        description=GREETING,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"scgrn-tl {sg.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    common.add_argument("-v", "--verbose", action="store_true", help="say what is read and written on the way")
-    device = argparse.ArgumentParser(add_help=False)
-    device.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:1 or mps")
-    seed = argparse.ArgumentParser(add_help=False)
-    seed.add_argument("--seed", type=_SEED, default=0, metavar="N", help="seed of everything random (default 0)")
+    common, device, seed = (argparse.ArgumentParser(add_help=False) for _ in range(3))
+    # in a group, which the help shows last
+    say = common.add_argument_group(_GENERAL)
+    say.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    say.add_argument("-v", "--verbose", action="store_true", help="say what is read and written on the way")
+    on = device.add_argument_group(_GENERAL)
+    on.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:1 or mps")
+    drawn = seed.add_argument_group(_GENERAL)
+    drawn.add_argument("--seed", type=_SEED, default=0, metavar="N", help="seed of everything random (default 0)")
 
     def command(name: str, run: Callable[[argparse.Namespace], int | None], help: str, *more: Any) -> Any:
         made = commands.add_parser(
-            name, help=help, description=f"{help[0].upper()}{help[1:]}.", parents=[common, *more]
+            name,
+            help=help,
+            description=ABOUT[name].description,
+            epilog=ABOUT[name].epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[*more, common],
         )
         made.set_defaults(run=run)
         return made
@@ -124,7 +133,7 @@ def _embed(embed: argparse.ArgumentParser) -> None:
     embed.add_argument("--layer", metavar="NAME", help="layer with expression (default X)")
     embed.add_argument("--groupby", metavar="COLUMN", help="column of .obs, whose groups are also pooled by themselves")
     embed.add_argument("--batch-key", metavar="COLUMN", help="column of .obs with batches that weigh the same")
-    embed.add_argument("--n-cells", type=_COUNT, metavar="N", help="use a random sample of so many cells")
+    embed.add_argument("--n-cells", type=_COUNT, metavar="N", help="read a random sample of so many (default all)")
     embed.add_argument("--batch-size", type=_COUNT, metavar="N", help="cells in a batch (default: by memory)")
     embed.add_argument("--no-attention", action="store_true", help="leave out .obsm, cells × genes of attention")
     embed.add_argument("--hidden-to", metavar="FOLDER", help="also keep every cell's embeddings, in a zarr store")
@@ -135,7 +144,7 @@ def _embed(embed: argparse.ArgumentParser) -> None:
 
 
 def _fit(fit: argparse.ArgumentParser) -> None:
-    fit.add_argument("input", metavar="IN.h5ad")
+    fit.add_argument("input", metavar="IN.h5ad", help="cells × genes: counts, or log-normalised expression")
     fit.add_argument(
         "--prior",
         action="append",
@@ -144,7 +153,7 @@ def _fit(fit: argparse.ArgumentParser) -> None:
         help="known edges: columns source,target[,sign], or a file of pySCENIC, CellOracle, TRRUST…; repeat it to join "
         "several",
     )
-    fit.add_argument("--out", required=True, metavar="OUT.h5ad")
+    fit.add_argument("--out", required=True, metavar="OUT.h5ad", help="a copy of the input with the network in it")
     fit.add_argument("--edges", metavar="FILE", help="also write the edges: .csv, .tsv, .graphml, .parquet, .sif, .gmt")
     fit.add_argument(
         "--min-probability", type=_PROBABILITY, default=0.5, metavar="P", help="of the edges written (default 0.5)"
@@ -170,8 +179,8 @@ def _fit(fit: argparse.ArgumentParser) -> None:
 
 
 def _infer(infer: argparse.ArgumentParser) -> None:
-    infer.add_argument("input", metavar="IN.h5ad")
-    infer.add_argument("--out", required=True, metavar="OUT.h5ad")
+    infer.add_argument("input", metavar="IN.h5ad", help="cells × genes: counts, or log-normalised expression")
+    infer.add_argument("--out", required=True, metavar="OUT.h5ad", help="a copy of the input with the scores in it")
     infer.add_argument(
         "--edges", metavar="FILE", help="also write the edges: .csv, .tsv, .graphml, .parquet, .sif, .gmt"
     )
@@ -226,9 +235,18 @@ def _methods(methods: argparse.ArgumentParser) -> None:
 
 
 def _fetch(fetch: argparse.ArgumentParser) -> None:
-    fetch.add_argument("what", choices=("beeline", "scbert", "tf-names"))
+    fetch.add_argument(
+        "what",
+        choices=("beeline", "scbert", "tf-names"),
+        metavar="WHAT",
+        help="beeline (experiments and their splits), scbert (weights, 88 MB, and gene names) or tf-names",
+    )
     fetch.add_argument("cell_types", nargs="*", metavar="CELL", help=f"for beeline: {', '.join(CELL_TYPES)} (all)")
     fetch.add_argument("--n-genes", type=int, default=500, choices=(500, 1000), help="for beeline (default 500)")
     fetch.add_argument(
-        "--network", default="specific", choices=("specific", "string", "nonspecific"), help="for beeline"
+        "--network",
+        default="specific",
+        choices=("specific", "string", "nonspecific"),
+        metavar="KIND",
+        help="for beeline: specific (default: ChIP-seq of the cell type), nonspecific (of any) or string",
     )

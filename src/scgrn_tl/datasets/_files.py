@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -152,10 +153,18 @@ def fetch(file: PinnedFile) -> Path:
 
 
 def announce(source: Source) -> None:
-    """Log licence and citation, once per process and source."""
-    if source.name not in _announced:
-        _announced.add(source.name)
-        LOGGER.info("%s. Licence: %s. Please cite %s.", source.name, source.licence, source.citation)
+    """Say licence and citation, once per process and source: in the log if that shows it, else on stderr.
+
+    ``settings.notices`` switches the latter off.
+    """
+    if source.name in _announced:
+        return
+    _announced.add(source.name)
+    notice = f"{source.name}. Licence: {source.licence}. Please cite {source.citation}."
+    if LOGGER.isEnabledFor(logging.INFO):
+        LOGGER.info("%s", notice)
+    elif settings.notices:
+        sys.stderr.write(f"{notice}\n")
 
 
 @contextmanager
