@@ -91,8 +91,14 @@ def colors(ax, kind: str) -> set[str]:
     return {to_hex(patch.get_edgecolor()) for patch in arrows(ax)[kind].values()}
 
 
+def dashes(patch: FancyArrowPatch) -> tuple[float, ...]:
+    """Ink and gaps of a line in widths of it; empty where it is solid."""
+    style = patch.get_linestyle()
+    return () if isinstance(style, str) else tuple(style[1])
+
+
 def is_dotted(patch: FancyArrowPatch) -> bool:
-    return patch.get_linestyle() not in {"-", "solid"}
+    return bool(dashes(patch)) and dashes(patch)[0] <= 1.0
 
 
 def legend(ax) -> list[str]:
@@ -118,6 +124,10 @@ def test_reference(adata):
     drawn = arrows(ax)
     assert not any(is_dotted(patch) for kind in ("found", "new") for patch in drawn[kind].values())
     assert all(is_dotted(patch) for patch in drawn["missed"].values())
+    # without colour too: solid, dashed and dotted
+    strokes = {kind: {dashes(patch) for patch in drawn[kind].values()} for kind in drawn}
+    assert strokes["found"] == {()}
+    assert not set.intersection(strokes["new"], strokes["missed"], strokes["found"])
     assert len(set.union(*(colors(ax, kind) for kind in drawn))) == 3
     assert {"in reference (3)", "not in reference (2)", "missed (2)", "represses"} <= set(legend(ax))
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["place_labels"]
 
 _N_ANGLES = 16
-_NEAR = (1.0, 2.5)
-_FAR = (1.0, 2.5, 4.0, 6.0, 9.0)
+_NEAR = (1.6, 3.0)
+_FAR = (1.6, 3.0, 4.5, 6.5, 9.5)
 _FORBIDDEN = 1e3
 """Cost of a unit of area where nothing may be covered; a line crossed costs 1."""
 
