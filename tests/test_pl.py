@@ -142,7 +142,7 @@ def test_compare(adata):
         "only_compare": {"TF2->G1"},
     }
     assert len(set.union(*(colors(ax, kind) for kind in kinds(ax)))) == 5
-    assert is_dotted(arrows(ax)["only_compare"]["TF2->G1"])
+    assert len(dashes(arrows(ax)["only_compare"]["TF2->G1"])) == 4  # dash and dot
     assert {"in reference, both (2)", "in reference, only grn (1)", "missed, found by other (1)"} <= set(legend(ax))
 
 
@@ -221,11 +221,13 @@ def test_repression_ends_in_a_bar(adata):
     assert styles["TF1->G2"] == "BarAB"
 
 
-def test_labels_have_a_halo(adata):
-    ax = sg.pl.grn_edges(adata)
-    for text in ax.texts:
-        (stroke,) = text.get_path_effects()
-        assert stroke._gc["foreground"] == "white"
+def test_labels_have_a_halo_and_stay_text(adata, tmp_path):
+    ax = sg.pl.grn_edges(adata, legend=False)
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        ax.figure.savefig(tmp_path / "network.svg")
+    drawn = (tmp_path / "network.svg").read_text()
+    assert drawn.count("stroke: #ffffff; stroke-width: 1.6") == len(ax.texts)
+    assert sorted(re.findall(r">([^<>]+)</text>", drawn)) == sorted(text.get_text() for text in ax.texts)
 
 
 @pytest.fixture

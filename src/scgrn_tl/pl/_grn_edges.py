@@ -59,12 +59,12 @@ def grn_edges(
     - solid vermillion: likewise, but the network ``compare`` does not predict it;
     - dashed blue: predicted, not in the reference;
     - dotted grey: in the reference, not predicted;
-    - dotted purple: in the reference, not predicted here, but by the network ``compare``.
+    - purple, dashed and dotted: in the reference, not predicted here, but by the network ``compare``.
 
     An arrow ends each edge, a bar where the regulator is known to repress. Edges of a method that gives no direction
     (``directed`` of :func:`scgrn_tl.methods.show`) are plain lines, one for each pair of genes, in whichever direction
-    the reference has it. The colours are told apart with any colour vision. Regulators are always named, other genes
-    where there is room for the name.
+    the reference has it. Kinds are told apart with any colour vision, and without colour. Regulators are always named,
+    other genes where there is room for the name.
 
     Of more than 150 edges, structure is drawn rather than every edge: lines are thin and let others shine through, and
     only the twenty regulators with the most edges are sure of a name.
@@ -173,7 +173,14 @@ def grn_edges(
     # Data are typographic points: what is placed here in points stands where it should.
     ax.set_xlim(0, width)
     ax.set_ylim(0, height)
-    draw_edges(ax, edges, dict(zip(nodes, xy, strict=True)), dict(zip(nodes, radii, strict=True)), directed=directed)
+    draw_edges(
+        ax,
+        edges,
+        dict(zip(nodes, xy, strict=True)),
+        dict(zip(nodes, radii, strict=True)),
+        squares={node for node, square in zip(nodes, is_tf, strict=True) if square},
+        directed=directed,
+    )
     draw_nodes(ax, xy, radii, is_tf)
     draw_labels(ax, graph, n_edges, xy, radii, is_tf, page=(width, height), n_targets=n_target_labels)
     return ax
@@ -223,7 +230,7 @@ def _radii(n_edges: Mapping[str, int], is_tf: np.ndarray) -> np.ndarray:
     small = 2.6 if len(n_edges) <= 60 else 2.2 if len(n_edges) <= 150 else 1.8
     degree = np.array(list(n_edges.values()), dtype=float)
     share = degree / max(1.0, float(degree.max()))
-    return np.where(is_tf, np.sqrt(3.0**2 + (6.3**2 - 3.0**2) * share), small)
+    return np.where(is_tf, np.sqrt(2.7**2 + (5.7**2 - 2.7**2) * share), small)
 
 
 def _fit(xy: np.ndarray, radii: np.ndarray, width: float, height: float) -> np.ndarray:

@@ -61,7 +61,7 @@ def add_network_legend(
     disc: dict[str, Any] = {"ls": "none", "marker": "o", "ms": 5, "mfc": SKY_BLUE, "mec": "white", "mew": 0.5}
     entries: list[tuple[Artist | tuple[Artist, ...], str]] = [
         (
-            tuple(Line2D([], [], ms=1.8 * radius, **square) for _, radius in sizes),
+            tuple(Line2D([], [], ms=2 * radius, **square) for _, radius in sizes),
             f"regulator ({_span([number for number, _ in sizes], 'target' if directed else 'edge')})",
         )
     ]

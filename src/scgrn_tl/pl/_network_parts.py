@@ -11,12 +11,14 @@ from ._palette import BLACK, BLUE, GREEN, GREY, PURPLE, SKY_BLUE, VERMILLION
 from ._quiet_axes import DOTS, SMALL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     import networkx as nx
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.typing import LineStyleType
+
+    from ._halo_text import HaloText
 
 __all__ = ["BAR", "COLORS", "CROWDED", "NOT_PREDICTED", "draw_edges", "draw_labels", "draw_nodes", "line_style"]
 
@@ -35,6 +37,7 @@ CROWDED: Final = 150
 
 _ARROW = "-|>,head_length=0.45,head_width=0.2"
 _NEW: LineStyleType = (0, (5.0, 1.4))
+_ONLY_COMPARE: LineStyleType = (0, (3.0, 1.2, 1.0, 1.2))
 _ALWAYS_NAMED = 20
 """Regulators, of a crowded network."""
 _TARGET_NAMES, _TARGET_NAMES_OF_CROWD = 50, 12
@@ -45,7 +48,7 @@ _HINTING = 1.07
 
 def line_style(kind: str) -> LineStyleType:
     """How a line of an edge is broken, so that kinds are told apart without colour."""
-    return DOTS if kind in NOT_PREDICTED else _NEW if kind == "new" else "solid"
+    return {"new": _NEW, "missed": DOTS, "only_compare": _ONLY_COMPARE}.get(kind, "solid")
 
 
 def draw_edges(
@@ -54,6 +57,7 @@ def draw_edges(
     position: Mapping[str, np.ndarray],
     radius: Mapping[str, float],
     *,
+    squares: Container[str],
     directed: bool,
 ) -> None:
     """Draw a patch for each edge, from rim to rim of its nodes; a broken line has its tip apart, which is not broken.
@@ -66,6 +70,8 @@ def draw_edges(
         With ``source``, ``target``, ``sign`` and ``kind``.
     position, radius
         Of each node, in points.
+    squares
+        Which nodes are squares; the others are discs.
     directed
         Whether edges have a tip.
     """
@@ -76,7 +82,10 @@ def draw_edges(
         style = line_style(kind)
         bend = 0.18 if (target, source) in drawn else 0.0  # two edges between the same genes stay apart
         start, end = position[source], position[target]
-        end_gap = radius[target] + (1.2 if sign < 0 else 0.5 if directed else 0.0)
+        control = (start + end) / 2 + bend * (end - start)[::-1] * np.array([1, -1])
+        start_gap = _rim(control - start, radius[source], is_square=source in squares)
+        end_gap = _rim(end - control, radius[target], is_square=target in squares)
+        end_gap += 1.2 if sign < 0 else 0.5 if directed else 0.0
         look = _look(kind, crowded=len(edges) > CROWDED)
         tip = BAR if sign < 0 else _ARROW
         tip_apart = directed and style != "solid"
@@ -87,19 +96,24 @@ def draw_edges(
                 arrowstyle="-" if tip_apart or not directed else tip,
                 linestyle=style,
                 connectionstyle=f"arc3,rad={bend}",
-                shrinkA=0.9 * radius[source],
+                shrinkA=start_gap,
                 shrinkB=end_gap + (0.4 * look["mutation_scale"] if tip_apart else 0.0),
                 gid=f"{kind}:{source}{'->' if directed else '--'}{target}",
                 **look,
             )
         )
         if tip_apart:
-            control = (start + end) / 2 + bend * (end - start)[::-1] * np.array([1, -1])
             along = (end - control) / max(float(np.linalg.norm(end - control)), 1e-9)
             at = end - along * end_gap
             ax.add_artist(
                 FancyArrowPatch(tuple(at - along), tuple(at), arrowstyle=tip, shrinkA=0, shrinkB=0, gid="tip", **look)
             )
+
+
+def _rim(direction: np.ndarray, radius: float, *, is_square: bool) -> float:
+    """How far from its centre a node ends in a direction."""
+    length = float(np.linalg.norm(direction))
+    return radius * length / float(np.abs(direction).max()) if is_square and length > 0 else radius
 
 
 def _look(kind: str, *, crowded: bool) -> dict[str, Any]:
@@ -116,12 +130,21 @@ def _look(kind: str, *, crowded: bool) -> dict[str, Any]:
 
 
 def draw_nodes(ax: Axes, xy: np.ndarray, radii: np.ndarray, is_tf: np.ndarray) -> None:
-    """Squares for regulators, discs for others, of the given radii in points."""
+    """Squares for regulators, discs for others; a radius is half a side, in points."""
     for mask, marker, color, name in ((~is_tf, "o", SKY_BLUE, "targets"), (is_tf, "s", GREEN, "regulators")):
         if mask.any():
-            side = 2 * radii[mask] * (1.0 if marker == "o" else 0.9)
             x, y = xy[mask].T
-            ax.scatter(x, y, s=side**2, marker=marker, c=color, edgecolors="white", linewidths=0.5, zorder=3, gid=name)
+            ax.scatter(
+                x,
+                y,
+                s=(2 * radii[mask]) ** 2,
+                marker=marker,
+                c=color,
+                edgecolors="white",
+                linewidths=0.5,
+                zorder=3,
+                gid=name,
+            )
 
 
 def draw_labels(
@@ -180,13 +203,14 @@ def draw_labels(
             text.set_position(tuple(centres[at]))
 
 
-def _name(ax: Axes, name: str, at: np.ndarray, *, is_tf: bool, is_large: bool) -> Any:
-    from matplotlib.patheffects import withStroke
+def _name(ax: Axes, name: str, at: np.ndarray, *, is_tf: bool, is_large: bool) -> HaloText:
+    from ._halo_text import HaloText
 
-    return ax.text(
+    text = HaloText(
         float(at[0]),
         float(at[1]),
         name,
+        halo=1.6,
         ha="center",
         va="center",
         fontsize=SMALL if is_large else _SMALLER,
@@ -194,5 +218,7 @@ def _name(ax: Axes, name: str, at: np.ndarray, *, is_tf: bool, is_large: bool) -
         fontstyle="normal" if is_tf else "italic",
         color=BLACK,
         zorder=5 if is_tf else 4,
-        path_effects=[withStroke(linewidth=1.6, foreground="white")],
+        clip_on=False,
     )
+    ax.add_artist(text)
+    return text
