@@ -72,7 +72,7 @@ def place_labels(
         over_labels = _overlap(boxes, taken).sum(axis=1) + outside * float(sizes[index].max())
         blocked = over_labels + over_points.sum(axis=1)
         cost = _FORBIDDEN * over_labels + over_points @ (yields if must else np.full_like(yields, _FORBIDDEN))
-        cost += reluctance + (0.3 if must else 1.0) * _crossed(boxes, segments).sum(axis=1)
+        cost += reluctance + (0.8 if must else 1.0) * _crossed(boxes, segments).sum(axis=1)
         ends = np.clip(anchors[index], boxes[:, :2], boxes[:, 2:])
         lines = np.column_stack([np.broadcast_to(anchors[index], ends.shape), ends])  # (k, 4), from point to label
         if not must:

@@ -74,8 +74,15 @@ def _spread_evenly(xy: np.ndarray) -> np.ndarray:
     return spread
 
 
+def _for_as_much_room(xy: np.ndarray, margin: float) -> float:
+    """The factor that gives a node of every component the same room: few nodes do not take that of many."""
+    area = float((np.ptp(xy, axis=0) + 2 * margin).prod())
+    return float(np.sqrt(3 * len(xy) / area))
+
+
 def _pack(boxes: list[tuple[list[str], np.ndarray]], aspect: float) -> dict[str, np.ndarray]:
-    margin = 0.6  # in lengths of an edge
+    margin = 0.6
+    boxes = [(nodes, xy * _for_as_much_room(xy, margin)) for nodes, xy in boxes]
     corners = [(xy.min(axis=0) - margin, xy.max(axis=0) + margin) for _, xy in boxes]
     sizes = np.array([high - low for low, high in corners])
     width = max(float(sizes[:, 0].max()), float(np.sqrt(sizes.prod(axis=1).sum() * aspect)))
