@@ -210,7 +210,7 @@ def _name(ax: Axes, name: str, at: np.ndarray, *, is_tf: bool, is_large: bool) -
         float(at[0]),
         float(at[1]),
         name,
-        halo=2.0,
+        halo=3.0 if is_tf else 2.0,
         ha="center",
         va="center",
         fontsize=SMALL if is_large else _SMALLER,
