@@ -139,15 +139,34 @@ def cost(table: pd.DataFrame, datasets: list[str]) -> str:
     return markdown(header, rows)
 
 
+def earlier_runs(path: Path, run_again: set[str]) -> pd.DataFrame:
+    """Rows of an earlier run's CSV, of methods that were not run again; without predictions."""
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    table = table[~table["method"].isin(run_again)]
+    about = {
+        name: sg.methods.get(json.loads(params)["method"])
+        for name, params in zip(table["method"], table["params"], strict=True)
+    }
+    return table.assign(
+        role=[about[name].role for name in table["method"]],
+        supervised=[about[name].supervised for name in table["method"]],
+        error=table["error"].fillna(""),
+        predictions="",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path)
+    parser.add_argument("--earlier", type=Path, help="benchmark_runs.csv of an earlier run, for methods not run again")
     parser.add_argument("--ablation", type=Path)
     parser.add_argument("--out", type=Path, default=Path())
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.results is not None:
         table = sg.bm.read_results(arguments.results)
+        if arguments.earlier is not None:
+            table = pd.concat([table, earlier_runs(arguments.earlier, set(table["method"]))], ignore_index=True)
         datasets = list(table["dataset"].unique())
         for split, part in by_split(table):
             title = f"{split} ({SPLITS[split]})" if split in SPLITS else split

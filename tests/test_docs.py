@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -133,6 +135,18 @@ def test_priors_of_real_genes(mirror):
         assert f"| {row} | {given:,} | {kept:,} | {regulators[number]:,} | {shared} | {dropped} |" in page
     given, dropped = (network.report[name] for name in ("edges_given", "conflicting_between_sources"))
     assert f"| both | {given:,} | {network.n_edges:,} | {len(network.regulators)} | | {dropped} between them |" in page
+
+
+@pytest.mark.slow
+def test_figures(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with mpl.rc_context({"backend": "Agg"}):
+        names = run_page("figures.md")
+        plt.close("all")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["networks.pdf", "networks.svg"]
+    assert ">TF02</text>" in (tmp_path / "networks.svg").read_text(encoding="utf-8")
+    edges = [str(patch.get_gid()).partition(":") for patch in names["largest"].patches]
+    assert sum(kind in {"found", "new"} for kind, _, _ in edges) == 500
 
 
 @pytest.mark.slow

@@ -91,8 +91,14 @@ def colors(ax, kind: str) -> set[str]:
     return {to_hex(patch.get_edgecolor()) for patch in arrows(ax)[kind].values()}
 
 
+def dashes(patch: FancyArrowPatch) -> tuple[float, ...]:
+    """Ink and gaps of a line in widths of it; empty where it is solid."""
+    style = patch.get_linestyle()
+    return () if isinstance(style, str) else tuple(style[1])
+
+
 def is_dotted(patch: FancyArrowPatch) -> bool:
-    return patch.get_linestyle() not in {"-", "solid"}
+    return bool(dashes(patch)) and dashes(patch)[0] <= 1.0
 
 
 def legend(ax) -> list[str]:
@@ -118,6 +124,10 @@ def test_reference(adata):
     drawn = arrows(ax)
     assert not any(is_dotted(patch) for kind in ("found", "new") for patch in drawn[kind].values())
     assert all(is_dotted(patch) for patch in drawn["missed"].values())
+    # without colour too: solid, dashed and dotted
+    strokes = {kind: {dashes(patch) for patch in drawn[kind].values()} for kind in drawn}
+    assert strokes["found"] == {()}
+    assert not set.intersection(strokes["new"], strokes["missed"], strokes["found"])
     assert len(set.union(*(colors(ax, kind) for kind in drawn))) == 3
     assert {"in reference (3)", "not in reference (2)", "missed (2)", "represses"} <= set(legend(ax))
 
@@ -132,7 +142,7 @@ def test_compare(adata):
         "only_compare": {"TF2->G1"},
     }
     assert len(set.union(*(colors(ax, kind) for kind in kinds(ax)))) == 5
-    assert is_dotted(arrows(ax)["only_compare"]["TF2->G1"])
+    assert len(dashes(arrows(ax)["only_compare"]["TF2->G1"])) == 4  # dash and dot
     assert {"in reference, both (2)", "in reference, only grn (1)", "missed, found by other (1)"} <= set(legend(ax))
 
 
@@ -211,11 +221,13 @@ def test_repression_ends_in_a_bar(adata):
     assert styles["TF1->G2"] == "BarAB"
 
 
-def test_labels_have_a_halo(adata):
-    ax = sg.pl.grn_edges(adata)
-    for text in ax.texts:
-        (stroke,) = text.get_path_effects()
-        assert stroke._gc["foreground"] == "white"
+def test_labels_have_a_halo_and_stay_text(adata, tmp_path):
+    ax = sg.pl.grn_edges(adata, legend=False)
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        ax.figure.savefig(tmp_path / "network.svg")
+    drawn = (tmp_path / "network.svg").read_text()
+    assert len(re.findall('stroke: #ffffff; stroke-width: [23]"', drawn)) == len(ax.texts)
+    assert sorted(re.findall(r">([^<>]+)</text>", drawn)) == sorted(text.get_text() for text in ax.texts)
 
 
 @pytest.fixture

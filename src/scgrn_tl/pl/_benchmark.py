@@ -98,7 +98,7 @@ def benchmark(
     floor
         Method drawn as the dashed line, whether or not it has a row; ``None`` for no line.
     highlight
-        Methods drawn in another colour.
+        Methods drawn in another colour, their names in bold.
     width
         Width of a new figure in inches; panels that do not fit beside each other go below. A column's width (3.4) for
         one panel, a page's (7) for more if ``None``.
@@ -301,6 +301,7 @@ def _label_rows(ax: Axes, layout: list[_Row]) -> None:
         return
     ax.set_yticklabels([row.name for row in layout])
     for label, row in zip(ax.get_yticklabels(), layout, strict=True):
+        label.set_fontweight("bold" if row.color == VERMILLION else "normal")
         label.set_color(row.color if row.color == VERMILLION else BLACK if row.kind.endswith("supervised") else GREY)
 
 

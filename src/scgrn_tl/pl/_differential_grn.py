@@ -187,7 +187,7 @@ def _say_nothing_found(ax: Axes, max_qvalue: float, *, n_untested: int) -> None:
 
 def _add_names(ax: Axes, table: pd.DataFrame, kinds: np.ndarray, top_n: int) -> None:
     """Name the first significant edges of the table, which is sorted, beside their points."""
-    from matplotlib.patheffects import withStroke
+    from ._halo_text import HaloText
 
     chosen = np.flatnonzero(kinds != "")[:top_n]
     if not len(chosen):
@@ -200,17 +200,19 @@ def _add_names(ax: Axes, table: pd.DataFrame, kinds: np.ndarray, top_n: int) -> 
     texts, sizes = {}, np.zeros((len(table), 2))
     for at in chosen:
         name = f"{table['source'][at]}→{table['target'][at]}"
-        text = ax.text(
+        text = HaloText(
             float(xy[at, 0]),
             float(xy[at, 1]),
             name,
+            halo=1.4,
             ha="center",
             va="center",
             fontsize=SMALL - 1,
             color=BLACK,
             zorder=4,
-            path_effects=[withStroke(linewidth=1.4, foreground="white")],
+            clip_on=False,
         )
+        ax.add_artist(text)
         box = text.get_window_extent()
         sizes[at] = np.array([box.width, box.height]) * to_points
         texts[at] = text

@@ -33,7 +33,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "std": ("spread", lambda value: f"± {value:.2f}"),
 }
 """Column of the table → header, and how a value is written; what is not stored has no column."""
-_COLUMN_INCHES = 0.62
+_COLUMN_INCHES = 0.52
 
 
 @typed_arguments

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["place_labels"]
 
 _N_ANGLES = 16
-_NEAR = (1.0, 2.5)
-_FAR = (1.0, 2.5, 4.0, 6.0, 9.0)
+_NEAR = (1.6, 3.0)
+_FAR = (1.6, 3.0, 4.5, 6.5, 9.5)
 _FORBIDDEN = 1e3
 """Cost of a unit of area where nothing may be covered; a line crossed costs 1."""
 
@@ -72,7 +72,7 @@ def place_labels(
         over_labels = _overlap(boxes, taken).sum(axis=1) + outside * float(sizes[index].max())
         blocked = over_labels + over_points.sum(axis=1)
         cost = _FORBIDDEN * over_labels + over_points @ (yields if must else np.full_like(yields, _FORBIDDEN))
-        cost += reluctance + (0.3 if must else 1.0) * _crossed(boxes, segments).sum(axis=1)
+        cost += reluctance + (0.8 if must else 1.0) * _crossed(boxes, segments).sum(axis=1)
         ends = np.clip(anchors[index], boxes[:, :2], boxes[:, 2:])
         lines = np.column_stack([np.broadcast_to(anchors[index], ends.shape), ends])  # (k, 4), from point to label
         if not must:

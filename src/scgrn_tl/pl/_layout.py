@@ -11,15 +11,20 @@ if TYPE_CHECKING:
 
 __all__ = ["network_layout", "push_apart"]
 
-_KAMADA_KAWAI_NODES = 350
-"""Above this a component is laid out by springs: Kamada–Kawai takes time and memory with the square of the nodes."""
+_SMALL = 30
+"""Nodes; up to so many there is room enough as they lie."""
+_KAMADA_KAWAI_NODES = 100
+"""Above this, stress takes long and presses hubs together; a component is laid out by ForceAtlas2."""
+_EVENNESS = 0.6
+"""How far a component fills its disc evenly: 0 leaves distances from the centre, 1 makes them those of a disc."""
 
 
 def network_layout(graph: nx.DiGraph, aspect: float = 1.0) -> dict[str, np.ndarray]:
     """Positions of the nodes in a box ``aspect`` wide and 1 high.
 
     Each weakly connected component is laid out by Kamada & Kawai's stress (1989), which shows graph distance as
-    distance, then turned to lie flat; components are packed in rows, the largest first.
+    distance; a large one by ForceAtlas2 (Jacomy et al. 2014), which gathers the targets of a hub. All but small ones
+    are spread over their disc. Turned to lie flat, components are packed in rows, the largest first.
     """
     import networkx as nx
 
@@ -41,12 +46,14 @@ def _component_layout(graph: nx.Graph, nodes: list[str]) -> np.ndarray:
     ordered.add_nodes_from(nodes)
     ordered.add_edges_from(sorted(tuple(sorted(edge)) for edge in graph.edges))
     if len(nodes) <= _KAMADA_KAWAI_NODES:
-        start = nx.spring_layout(ordered, seed=0, iterations=30, method="force") if len(nodes) > 30 else None
+        start = nx.spring_layout(ordered, seed=0, iterations=30, method="force") if len(nodes) > _SMALL else None
         placed = nx.kamada_kawai_layout(ordered, pos=start)
     else:
-        placed = nx.spring_layout(ordered, seed=0, iterations=150, method="force")
+        placed = nx.forceatlas2_layout(ordered, seed=0, max_iter=100)
     xy = np.array([placed[node] for node in nodes])
     xy -= xy.mean(axis=0)
+    if len(nodes) > _SMALL:
+        xy = _spread_evenly(xy)
     _, _, axes = np.linalg.svd(xy, full_matrices=False)
     axes *= np.where(axes[:, [0]] + axes[:, [1]] < 0, -1.0, 1.0)  # an axis has no sign of its own: fix one
     xy = xy @ axes.T
@@ -56,8 +63,26 @@ def _component_layout(graph: nx.Graph, nodes: list[str]) -> np.ndarray:
     return scaled
 
 
+def _spread_evenly(xy: np.ndarray) -> np.ndarray:
+    """Draw far nodes in and push a dense middle out; directions from the centre stay, and who is farther out."""
+    radius = np.linalg.norm(xy, axis=1)
+    in_disc = np.sqrt(
+        (np.argsort(np.argsort(radius, kind="stable")) + 0.5) / len(xy)
+    )  # were all as dense as each other
+    wanted = _EVENNESS * in_disc + (1 - _EVENNESS) * radius / max(float(radius.max()), 1e-9)
+    spread: np.ndarray = xy * (wanted / np.maximum(radius, 1e-9))[:, None]
+    return spread
+
+
+def _for_as_much_room(xy: np.ndarray, margin: float) -> float:
+    """The factor that gives a node of every component the same room: few nodes do not take that of many."""
+    area = float((np.ptp(xy, axis=0) + 2 * margin).prod())
+    return float(np.sqrt(3 * len(xy) / area))
+
+
 def _pack(boxes: list[tuple[list[str], np.ndarray]], aspect: float) -> dict[str, np.ndarray]:
-    margin = 0.6  # in lengths of an edge
+    margin = 0.6
+    boxes = [(nodes, xy * _for_as_much_room(xy, margin)) for nodes, xy in boxes]
     corners = [(xy.min(axis=0) - margin, xy.max(axis=0) + margin) for _, xy in boxes]
     sizes = np.array([high - low for low, high in corners])
     width = max(float(sizes[:, 0].max()), float(np.sqrt(sizes.prod(axis=1).sum() * aspect)))

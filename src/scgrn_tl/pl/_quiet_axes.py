@@ -26,6 +26,9 @@ TEXT: Final = 7.0
 SMALL: Final = 6.5
 """Points."""
 
+_GAP = 1.4
+"""Between columns of a legend, in sizes of its type."""
+
 DASHES: Final = (0, (4.0, 1.6))
 DOTS: Final = (0, (1.0, 1.6))
 
@@ -68,9 +71,8 @@ def legend_below(axes: Sequence[Axes], handles: Sequence[Artist], *, title: str 
     has_others = set(figure.axes) != set(axes)
     under_figure = not has_others and isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
     box = figure.bbox if under_figure else ax.get_window_extent()
-    points = 72 / figure.figure.dpi * box.width
-    # An average letter is half as wide as it is high; beside it stand a line and the gap to the next column.
-    widths = [len(str(handle.get_label())) * 0.52 * SMALL + 4.5 * SMALL for handle in handles]
+    points = 72 / figure.figure.dpi * box.width + _GAP * SMALL  # none follows the last column
+    widths = [_width(str(handle.get_label())) for handle in handles]
     n_columns = len(handles) if sum(widths) < points else max(1, int(points / max(widths)))
     look = {
         "handles": list(handles),
@@ -81,7 +83,7 @@ def legend_below(axes: Sequence[Axes], handles: Sequence[Artist], *, title: str 
         "labelcolor": BLACK,
         "frameon": False,
         "handlelength": 2.0,
-        "columnspacing": 1.4,
+        "columnspacing": _GAP,
         "labelspacing": 0.35,
         "borderaxespad": 0.3,
     }
@@ -93,6 +95,12 @@ def legend_below(axes: Sequence[Axes], handles: Sequence[Artist], *, title: str 
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=ax.transAxes + down, **look)
     n_lines = -(-len(handles) // n_columns) + bool(title)
     return (1.4 * n_lines + 0.8) * SMALL / 72
+
+
+def _width(label: str) -> float:
+    """About how many points an entry of a legend takes, with its line and a gap; capitals and digits are wide."""
+    n_wide = sum(letter.isupper() or letter.isdigit() for letter in label)
+    return (0.52 * len(label) + 0.12 * n_wide + 4.5) * SMALL
 
 
 def warn_if_cut(axes: Sequence[Axes]) -> None:

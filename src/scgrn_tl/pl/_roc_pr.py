@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.typing import LineStyleType
     from mudata import MuData
 
     from scgrn_tl.core import LabeledPairs
@@ -33,7 +34,14 @@ _MOST_CURVES = 6
 """Curves that are told apart by their colours."""
 _PANEL_HEIGHT = 1.75
 """Inches: two square panels beside each other in a column, and what is written below them."""
-_ALTERNATIVE = (0, (5.0, 1.0, 1.0, 1.0))
+_LINES: tuple[LineStyleType, ...] = (
+    "solid",
+    (0, (9.0, 1.2)),
+    (0, (6.0, 1.2, 1.0, 1.2)),
+    (0, (3.0, 0.8)),
+    (0, (9.0, 1.2, 1.0, 1.2, 1.0, 1.2)),
+)
+"""One fewer than colours: twelve curves have twelve pairs of colour and line, and six are told apart in print too."""
 
 
 class _Curve(NamedTuple):
@@ -278,7 +286,7 @@ def _draw(panels: np.ndarray, curves: list[_Curve], of_floor: list[_Curve]) -> l
         is_floor = number >= len(ranked)
         look = {
             "color": GREY if is_floor else _COLORS[number % len(_COLORS)],
-            "ls": DASHES if is_floor else "solid" if number < len(_COLORS) else _ALTERNATIVE,
+            "ls": DASHES if is_floor else _LINES[number % len(_LINES)],
             "lw": 1.0,
             "zorder": 3.5 if is_floor else 3.0 - 0.01 * number,
             "gid": f"curve:{curve.name}",

@@ -11,7 +11,7 @@ from scgrn_tl.core.argument_types import typed_arguments
 from scgrn_tl.get._slots import read_record
 
 from ._palette import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILLION
-from ._quiet_axes import DOTS, SMALL
+from ._quiet_axes import COLUMN, DOTS, SMALL, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,7 @@ def training_history(
         msg = f"Did not find a record in .uns[{key!r}]['history']. Run `sg.tl.fit_grn` with a method that trains."
         raise MissingKeyError(msg)
     if ax is None:
-        _, ax = plt.subplots(figsize=(3.4, 2.4), layout="constrained")
+        _, ax = plt.subplots(figsize=(COLUMN, 2.4), layout="constrained")
     losses = [name for name in curves if "loss" in name]
     measures = [name for name in curves if "loss" not in name]
     n_epochs = min(map(len, curves.values()))
@@ -96,10 +96,12 @@ def training_history(
         lines += [line] if number == 0 else []
     ax.set_xlabel("epoch")
     ax.set_ylabel("loss" if losses else "value")
+    quiet(ax)
     if other is not ax:
         other.set_ylabel("measure")
-        other.spines["top"].set_visible(False)
-    ax.spines["top"].set_visible(False)
+        quiet(other)
+        other.spines["left"].set_visible(False)
+        other.spines["right"].set_visible(True)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(
         handles=lines,
