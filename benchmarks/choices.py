@@ -23,7 +23,6 @@ N_FOLDS = 5
 VARIANTS = {
     "default": {},
     "4 models": {"n_models": 4},
-    "hub rates alone": {"latent_factors": 0, "expression_effects": False, "use_gnn": False},
     "pair effects alone": {"use_gnn": False},
     "no latent factors": {"latent_factors": 0},
     "4 latent factors": {"latent_factors": 4},
