@@ -304,6 +304,14 @@ def test_hub_floor_and_random_level():
     assert {"hub_floor", "random level"} <= set(legend_texts(axes[0, 0].figure))
 
 
+def test_a_floor_at_the_random_level_is_told_once():
+    table = results()
+    table.loc[table["method"] == "hub_floor", "auroc"] = 0.5
+    for ax in sg.pl.benchmark(table, methods=["net", "tree"], metric="auroc").flat:
+        assert line_at(ax, "floor") == line_at(ax, "random") == [pytest.approx(0.5)]
+        assert texts(ax).count("0.500") == 1
+
+
 def test_no_floor():
     axes = sg.pl.benchmark(results(), floor=None)
     assert line_at(axes[0, 0], "floor") == []

@@ -270,13 +270,16 @@ def _draw_panel(
 
 
 def _draw_levels(ax: Axes, level: float, floor: float, metric: Metric) -> None:
-    """The lines of the random level and of the floor, their values above, turned away from each other if close."""
+    """The lines of the random level and of the floor, their values above: turned away if close, once if alike."""
     left, right = ax.get_xlim()
-    close = abs(level - floor) < 0.3 * (right - left)
+    alike = np.isfinite([level, floor]).all() and metric.printed(level) == metric.printed(floor)
+    close = not alike and abs(level - floor) < 0.3 * (right - left)
     for value, other, style, gid in ((level, floor, DOTS, "random"), (floor, level, DASHES, "floor")):
         if not np.isfinite(value):
             continue
         ax.axvline(value, color=GREY, lw=0.8, ls=style, zorder=1, gid=gid)
+        if alike and gid == "floor":
+            continue
         ax.annotate(
             metric.printed(value),
             xy=(value, 1.0),
