@@ -72,7 +72,7 @@ def test_pbmc(capsys):
 @pytest.mark.usefixtures("_small")
 def test_counts_and_mudata(mirror):
     shutil.copy(mirror / "counts" / "pbmc_10k_protein_v3.h5ad", ".")
-    names = run("04_counts_and_mudata.ipynb")
+    names = run("08_counts_and_mudata.ipynb")
     fitted = names["scores"]["fitted"]
     assert fitted["SPI1"].corr(names["protein"]["CD14"]) > 0.5
     assert len(names["edges"]) == 500
