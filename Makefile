@@ -13,10 +13,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast fuzz lint docs build clean distclean
+.PHONY: help demo test test-fast fuzz lint docs build wheel-check clean distclean
 
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.installed ## From simulated cells to a network, its picture and an edge table in demo/
 	$(BIN)/scgrn-tl demo --out demo
@@ -45,6 +45,15 @@ build: $(VENV)/.installed-dev ## sdist and wheel, in dist/
 	$(BIN)/python -m build
 	$(BIN)/python -m twine check --strict dist/*
 
+wheel-check: build ## The wheel in a fresh environment: commands, code and tutorials of all pages (half an hour)
+	@set -e; unset PYTHONPATH; new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; \
+	  $(BIN)/python -m venv "$$new"; \
+	  pip="$$new/bin/python -m pip --disable-pip-version-check --quiet"; \
+	  echo "Installing the wheel into $$new"; \
+	  $(call install-torch,$$pip); \
+	  $$pip install "$$(echo dist/*.whl)[test]" ipykernel nbclient; \
+	  "$$new/bin/python" tests/check_wheel.py dist/*.tar.gz
+
 clean: ## Remove what was built and cached, but not .venv
 	rm -rf build dist demo docs/_build docs/generated docs/tutorials .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
 	find src tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -55,19 +64,23 @@ distclean: clean ## Remove .venv as well
 # torch goes first: once a CPU build is there, nothing below asks for the CUDA one. A local version (+cpu) matches CPU
 # builds alone, whichever index holds them; what torch itself needs comes with the last step. macOS builds have no CUDA
 # and no such suffix.
+define install-torch
+if [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1; then \
+    $(1) install --no-deps --retries 2 --timeout 15 --extra-index-url $(TORCH_CPU_INDEX) "torch==$(TORCH)+cpu" || { \
+      echo "No CPU build of torch $(TORCH) can be had; taking the default build, which may bring CUDA." >&2; \
+      $(1) install "torch==$(TORCH)" || $(1) install torch; }; \
+  else \
+    $(1) install torch; \
+  fi
+endef
+
 $(VENV)/.installed: pyproject.toml
 	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "$(PYTHON) was not found. Name a Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "scgrn_tl needs Python 3.11 or later, and $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) could not make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "Installing into $(VENV); the first time takes some minutes."
 	@$(PIP) install --upgrade pip
-	@if [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1; then \
-	  $(PIP) install --no-deps --retries 2 --timeout 15 --extra-index-url $(TORCH_CPU_INDEX) "torch==$(TORCH)+cpu" || { \
-	    echo "No CPU build of torch $(TORCH) can be had; taking the default build, which may bring CUDA." >&2; \
-	    $(PIP) install "torch==$(TORCH)" || $(PIP) install torch; }; \
-	else \
-	  $(PIP) install torch; \
-	fi
+	@$(call install-torch,$(PIP))
 	@$(PIP) install -e ".[test]"
 	@touch $@
 

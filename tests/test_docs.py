@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from page_code import DOCS, blocks_of, run_block, run_page
 
 import scgrn_tl as sg
-from scgrn_tl.cli._parser import make_parser
 from scgrn_tl.methods import _registry
-
-DOCS = Path(__file__).parents[1] / "docs"
-
-
-def python_blocks(page: str) -> str:
-    """All python blocks of a page, as one program."""
-    return "\n".join(re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.M | re.S))
 
 
 @pytest.fixture
@@ -29,19 +21,12 @@ def _registry_as_before(monkeypatch):
 
 @pytest.mark.usefixtures("_registry_as_before")
 def test_adding_a_method_takes_what_the_page_says():
-    names: dict[str, object] = {"__name__": "a_notebook"}
-    exec(compile(python_blocks("add-a-method.md"), "add-a-method.md", "exec"), names)
+    names = run_page("add-a-method.md")
     assert {"spearman", "nearest_target"} <= set(sg.methods.names())
     table = names["table"]
     assert (table["error"] == "").all()
     assert table["method"].unique().tolist() == ["spearman", "pearson", "hub_floor"]
     assert names["adata"].uns["grn"]["params"]["method"] == "nearest_target"
-
-
-def run_page(page: str) -> dict:
-    names: dict[str, object] = {"__name__": "a_notebook"}
-    exec(compile(python_blocks(page), page, "exec"), names)
-    return names
 
 
 @pytest.mark.slow
@@ -124,9 +109,8 @@ def test_priors():
 def test_priors_of_real_genes(mirror):
     """The table of the page is what its block gives."""
     page = (DOCS / "priors.md").read_text(encoding="utf-8")
-    code = "".join(re.findall(r"^```{code-block} python\n(.*?)^```", page, re.M | re.S))
     names: dict[str, object] = {"sg": sg}
-    exec(compile(code, "priors.md", "exec"), names)
+    run_block("".join(blocks_of(DOCS / "priors.md", "{code-block} python")), "priors.md", names)
     network = names["both"]
     report = network.sources.report.set_index("source")
     regulators = [np.unique(network.edge_index[0, held]).size for held in network.sources.holds.T]
@@ -194,21 +178,6 @@ def test_why(capsys):
     assert (names["new"]["low"] <= names["new"]["high"]).all()
     assert sum(map(len, names["regulons"].values())) == len(sg.get.grn_df(adata, min_probability=0.3)) > 0
     assert names["other"].uns["grn"]["transfer"]["n_genes_seen"] == adata.n_vars
-
-
-def test_commands_of_why_exist():
-    """Those that download, install or run for long are read only: programs, scripts and flags are there."""
-    blocks = re.findall(r"^```bash\n(.*?)^```", (DOCS / "why.md").read_text(encoding="utf-8"), re.M | re.S)
-    commands = [line.split() for block in blocks for line in block.splitlines()]
-    assert {words[0] for words in commands} == {"pip", "scgrn-tl", "python"}
-    for program, *words in commands:
-        if program == "scgrn-tl":
-            assert callable(make_parser().parse_args(words).run)
-        elif program == "python":
-            script = (DOCS.parent / words[0]).read_text(encoding="utf-8")
-            assert all(f'"{word}"' in script for word in words if word.startswith("--"))
-        else:
-            assert words == ["install", sg.__name__]
 
 
 def test_the_table_of_methods_has_a_row_for_each():
