@@ -1,4 +1,4 @@
-"""What a release is made of: the recipe for conda-forge, the lists of dependencies, the files in the sdist."""
+"""What a release is made of: recipe, lists of dependencies, files in the sdist, the page on PyPI, the changelog."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from check_wheel import relative_links
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -48,7 +49,8 @@ def test_the_recipe_says_what_the_package_does():
     ]
     # the version under way is that of the recipe, or a pre-release of it
     assert re.fullmatch(rf"{re.escape(RECIPE['context']['version'])}(\.dev\d+|rc\d+)?", project["version"])
-    assert any(line.startswith("hatchling") for line in RECIPE["requirements"]["host"])
+    builds = [line for line in RECIPE["requirements"]["host"] if not line.startswith(("python ", "pip"))]
+    assert constraints(builds) == constraints(PROJECT["build-system"]["requires"])
 
 
 def test_the_entry_for_scverse_says_what_the_package_does():
@@ -61,7 +63,58 @@ def test_the_entry_for_scverse_says_what_the_package_does():
         project["urls"]["Source"],
         project["urls"]["Documentation"],
     )
-    assert len(list((ROOT / "tutorials").glob("*.ipynb"))) == 4  # as many as the page says
+
+
+def long_description() -> str:
+    """The README as PyPI shows it: the substitutions of pyproject.toml, as hatch-fancy-pypi-readme makes them."""
+    hook = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    assert PROJECT["project"]["dynamic"] == ["readme"]
+    text = "".join((ROOT / fragment["path"]).read_text(encoding="utf-8") for fragment in hook["fragments"])
+    for rule in hook["substitutions"]:
+        text = re.sub(rule["pattern"], rule["replacement"], text)
+    return text.replace("$HFPR_VERSION", PROJECT["project"]["version"])
+
+
+def test_the_description_on_pypi_has_no_relative_links():
+    """``make wheel-check`` says so of the wheel that is built."""
+    assert len(relative_links((ROOT / "README.md").read_text(encoding="utf-8"))) > 10
+    assert relative_links(long_description()) == []
+
+
+def test_links_of_the_description_lead_to_what_the_readme_names():
+    """Pages of the site are those of docs/, and files of the tag are in the repository."""
+    text = long_description()
+    pages = re.findall(r"\]\(https://scgrn-tl\.readthedocs\.io/en/stable/([\w/-]+)\.html", text)
+    tag = rf"scgrn-tl/scgrn_tl/(?:blob/)?v{re.escape(PROJECT['project']['version'])}"
+    files = re.findall(rf"\]\(https://(?:github|raw\.githubusercontent)\.com/{tag}/([^)#]+)", text)
+    assert len(pages) > 10
+    assert "docs/_static/network.png" in files
+    assert [name for name in pages if not (ROOT / "docs" / f"{name}.md").is_file()] == []
+    assert [name for name in files if not (ROOT / name).is_file()] == []
+
+
+def test_relative_links_are_found():
+    text = "[a](b.md#c) [d](https://e.org/f) [g](#h) ![i](j.png) <img src='k.png'> [![l](https://m.org)](n)"
+    assert relative_links(text) == ["b.md#c", "j.png", "n", "k.png"]
+
+
+def test_the_changelog_has_the_version():
+    """Its heading with a date below an empty or a growing "Unreleased", and the links of both."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.M)
+    assert headings[0] == ("Unreleased", "")
+    assert headings[1][0] == PROJECT["project"]["version"]
+    assert all(date for _, date in headings[1:])
+    links = dict(re.findall(r"^\[(.+?)\]: (https://\S+)$", text, re.M))
+    assert list(links) == [name.lower() for name, _ in headings]
+    source = PROJECT["project"]["urls"]["Source"]
+    assert links["unreleased"] == f"{source}/compare/v{headings[1][0]}...HEAD"
+    assert links[headings[-1][0]] == f"{source}/releases/tag/v{headings[-1][0]}"
+
+
+def test_every_tutorial_has_a_row():
+    rows = re.findall(r"^\| \[(\S+\.ipynb)\]", (ROOT / "tutorials" / "README.md").read_text(encoding="utf-8"), re.M)
+    assert sorted(rows) == sorted(path.name for path in (ROOT / "tutorials").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize(("extra", "group"), [("dev", "dev"), ("docs", "doc"), ("test", "test")])
