@@ -27,8 +27,8 @@ from page_code import blocks_of, shell_commands
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PAGE_TESTS = ("test_docs.py", "test_docs_links.py", "test_pages.py", "test_release_files.py", "test_tutorials.py")
-"""What runs code of the pages, with stand-ins for files and clusters that nobody has."""
+PAGE_TESTS = ("test_docs.py", "test_docs_links.py", "test_docstrings.py", "test_pages.py")
+"""What runs code of the pages, with stand-ins for files and clusters that only a reader has."""
 SECONDS_A_CELL = 900
 
 

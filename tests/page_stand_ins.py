@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import scgrn_tl as sg
+from scgrn_tl.core import PriorNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,10 +60,8 @@ def _always(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
 def make_small(patch: pytest.MonkeyPatch, known: AnnData) -> None:
     """Have the verbs take seconds: small encoders, few epochs, resamples and runs; downloads are about ``known``."""
     tl = sg.tl
-    embed, pretrain, finetune, fit, run = (
-        *(tl.scbert_embed, tl.scbert_pretrain, tl.scbert_finetune, tl.fit_grn),
-        sg.bm.run,
-    )
+    embed, pretrain, finetune = tl.scbert_embed, tl.scbert_pretrain, tl.scbert_finetune
+    fit, infer, run = tl.fit_grn, tl.infer_grn, sg.bm.run
 
     def encoder(adata: Any, weights: Any, given: dict[str, Any]) -> Any:
         """A folder is what it is; published and fitted encoders are small ones of the cells."""
@@ -74,25 +73,33 @@ def make_small(patch: pytest.MonkeyPatch, known: AnnData) -> None:
     def small_finetune(adata: Any, *, weights: Any = "panglao", **given: Any) -> Any:
         return finetune(adata, weights=encoder(adata, weights, given), **{**FEW, **given})
 
-    def small_run(datasets: Any, methods: Any, *, splits: Any = "random", **given: Any) -> pd.DataFrame:
-        """One seed, and one sample or two folds; the data of a name are ``known``."""
+    def small_infer(adata: Any, *, method: str = "grnboost2", **given: Any) -> Any:
+        few = {"n_trees": 10} if "n_trees" in sg.methods.get(method).parameters else {}
+        return infer(adata, method=method, **{**given, **few, "n_jobs": 1})
+
+    def small_run(datasets: Any, methods: Any, *, splits: Any = None, **given: Any) -> pd.DataFrame:
+        """One seed, and one sample or two folds; data that are called by name are ``known``."""
+        named = [datasets] if isinstance(datasets, str) else datasets
+        if isinstance(named, list):
+            datasets = dict.fromkeys(named, known)
+            network = PriorNetwork.from_any(known.uns["ground_truth"], known.var_names)
+            splits = {"given": sg.bm.split_edges(network)}
         wanted = methods if isinstance(methods, dict) else {name: {"method": name} for name in methods}
         few = {"epochs": 1, "n_trees": 5}
         settings = {
             label: {**about, **{name: few[name] for name in few if name in sg.methods.get(about["method"]).parameters}}
             for label, about in wanted.items()
         }
-        data = known if isinstance(datasets, str | list) else datasets
         small = {"seeds": 1, "n_samples": 1, "n_folds": 2, "n_jobs": 1}
-        return run(data, settings, splits="random" if splits == "given" else splits, **{**given, **small})
+        return run(datasets, settings, splits=splits, **{**given, **small})
 
     patch.setattr(tl, "scbert_embed", small_embed)
-    patch.setattr(tl, "scbert_pretrain", _by_default(pretrain, **ENCODER))
+    patch.setattr(tl, "scbert_pretrain", _always(pretrain, **ENCODER))
     patch.setattr(tl, "scbert_finetune", small_finetune)
     patch.setattr(
         tl, "fit_grn", lambda adata, prior, **given: fit(adata, prior, **{"epochs": 5, **given, "n_models": 1})
     )
-    patch.setattr(tl, "infer_grn", _always(tl.infer_grn, n_trees=10, n_jobs=1))
+    patch.setattr(tl, "infer_grn", small_infer)
     patch.setattr(tl, "edge_evidence", _always(tl.edge_evidence, n_bootstraps=2, n_jobs=1))
     few_edges = {
         "min_probability": 0.1,
