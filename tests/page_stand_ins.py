@@ -41,14 +41,6 @@ def cells() -> AnnData:
     return adata
 
 
-def _by_default(function: Callable[..., Any], **defaults: Any) -> Callable[..., Any]:
-    @wraps(function)
-    def called(*positional: Any, **given: Any) -> Any:
-        return function(*positional, **{**defaults, **given})
-
-    return called
-
-
 def _always(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
     @wraps(function)
     def called(*positional: Any, **given: Any) -> Any:
@@ -61,7 +53,7 @@ def make_small(patch: pytest.MonkeyPatch, known: AnnData) -> None:
     """Have the verbs take seconds: small encoders, few epochs, resamples and runs; downloads are about ``known``."""
     tl = sg.tl
     embed, pretrain, finetune = tl.scbert_embed, tl.scbert_pretrain, tl.scbert_finetune
-    fit, infer, run = tl.fit_grn, tl.infer_grn, sg.bm.run
+    fit, infer, differential, run = tl.fit_grn, tl.infer_grn, tl.differential_grn, sg.bm.run
 
     def encoder(adata: Any, weights: Any, given: dict[str, Any]) -> Any:
         """A folder is what it is; published and fitted encoders are small ones of the cells."""
@@ -106,7 +98,7 @@ def make_small(patch: pytest.MonkeyPatch, known: AnnData) -> None:
         "n_permutations": 50,
         "n_jobs": 1,
     }  # known edges are few, and so are likely ones
-    patch.setattr(tl, "differential_grn", _by_default(tl.differential_grn, **few_edges))
+    patch.setattr(tl, "differential_grn", lambda adata, **given: differential(adata, **{**few_edges, **given}))
     patch.setattr(sg.bm, "run", small_run)
     patch.setattr(sg.datasets, "collectri", lambda organism="human": known.uns["ground_truth"][["source", "target"]])
     patch.setattr(sg.datasets, "tf_names", lambda organism="human": list(known.var_names[known.var["is_tf"]]))
