@@ -8,7 +8,9 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import pickle
 import re
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,18 +30,23 @@ PAGE_SUFFICES = {"PriorError", "SplitError", "WeightsError", "WeightsUnavailable
 
 CALL = r"`[^`]+`"
 ARGUMENT = r"\b[a-z_]+="
-ADVICE = (
-    r"(?:^|[.;:,(] |\b(?:or|and|then|first|must|to) )(?i:run|give|pass|name|use|set|choose|call|make|take|drop|leave|fit|"
-    r"keep|rename|delete|download|upgrade|update|install|load|save|write|read|put|lower|raise|ask|change|add|bring|"
-    r"merge|bin|mend|hand|resolve|divide|label)\b"
+VERBS = (
+    "add|ask|bin|bring|call|change|check|choose|compare|convert|delete|divide|download|draw|drop|fit|give|hand|hold|"
+    "install|keep|label|leave|load|look|lower|make|merge|name|normalise|order|pass|pool|put|raise|read|rename|resolve|"
+    "run|save|set|take|train|update|upgrade|use|write"
 )
+ADVICE = rf"(?:^|[.;:,(] |\b(?:or|and|then|first|must|to) )(?i:{VERBS})\b"
 ALLOWED = (
-    r"\b(?:is|are|lies?|goes|has|have|takes?|needs?|holds?|hold|ends?|begins?|expected|counts)\b.*"
-    r"(?:\bnot (?:a |an |the |of |in |on )?[{'\"]|\bnot for\b|\bgot\b|; \{|, not )"
-    r"|\bexpected (?:\{|a |one|int|0|tensor|two|dense|shape|\()|\bhave to satisfy\b|\bhas to satisfy\b"
-    r"|\b(?:There are|there are|one of|Columns|Keys of [.\w]+|It is|are called)\b:? ?[^.]*\{"
+    r"\b(?:is|are|lies?|goes|has|have|takes?|needs?|holds?|ends?|counts|should be)\b.*"
+    r"(?:\bnot (?:a |an |of )?[{'\"]|\bnot for\b|\bgot\b|; \{|[,;] not )"
+    r"|\bexpected\b|\bha(?:ve|s) to satisfy\b|\blies? between \{|, such as \["
+    r"|\b(?:[Tt]here are|one of|Columns|Keys of [.\w]+)\b:? ?[^.]*\{"
 )
-BORNE = r"\{[^{}]*(?:remed|advice|mend|hint|why|way|mismatch|otherwise|case_remedy|did_you_mean|absent|_embed_with)[^{}]*\}"
+GIVEN_ON = (
+    "remed|advice|mend|hint|why|way|mismatch|otherwise|did_you_mean|absent|_embed_with|ACCEPTED|WRITE_AGAIN|_failure"
+)
+"""Names of what a message takes from elsewhere that says what to do."""
+BORNE = rf"\{{[^{{}}]*(?:{GIVEN_ON})[^{{}}]*\}}|: \{{(?:message|part)\}}$|\. \{{reason\}}$"
 HELPS = re.compile("|".join([CALL, ARGUMENT, ADVICE, ALLOWED, BORNE]))
 
 
@@ -90,7 +97,9 @@ def messages_of(path: Path) -> list[Message]:
         for kind, call in calls:
             if kind in FAMILY or kind == "warn_user":
                 first = call.args[0]
-                inner = first.func.value if isinstance(first, ast.Call) and isinstance(first.func, ast.Attribute) else first
+                inner = (
+                    first.func.value if isinstance(first, ast.Call) and isinstance(first.func, ast.Attribute) else first
+                )
                 before = [
                     (line, value)
                     for line, name, value in set_to
@@ -117,3 +126,74 @@ def test_every_message_says_what_mends_it() -> None:
         if not HELPS.search(message.text) and message.page is None and message.kind not in PAGE_SUFFICES
     ]
     assert helpless == []
+
+
+def headings(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub and MyST make them."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in found}
+
+
+PAGES = {cls.page for cls in FAMILY.values()} | {message.page for message in MESSAGES}
+
+
+@pytest.mark.parametrize("page", sorted(PAGES - {None}))
+def test_pages_that_messages_name_are_there(page: str) -> None:
+    name, _, heading = page.partition("#")
+    assert (DOCS / f"{name}.md").is_file()
+    assert not heading or heading in headings(DOCS / f"{name}.md")
+
+
+def calls_in(text: str) -> list[ast.Call]:
+    """The calls of the package that stand in backticks in a message."""
+    found = []
+    for quoted in re.findall(CALL, re.sub(r"\{[^{}]*\}", "_value", text)):
+        code = quoted.strip("`").replace(", …", "").replace("(…)", "()").replace("…", "None")
+        if code.startswith("sg."):
+            tree = ast.parse(code, mode="eval")
+            inner = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+            found += inner or [ast.Call(tree.body, [], [])]
+    return found
+
+
+def test_calls_that_messages_name_exist() -> None:
+    """Each with the arguments that it is given."""
+    n_checked = 0
+    for message in MESSAGES:
+        for call in calls_in(message.text):
+            parts = ast.unparse(call.func).split(".")
+            if not re.fullmatch(r"sg\.\w+\.[a-zA-Z]\w+", ast.unparse(call.func)):
+                continue  # a method of what another call returned, or a name that is filled in
+            function = getattr(importlib.import_module(f"scgrn_tl.{parts[1]}"), parts[2], None)
+            assert function is not None, f"{message.place}: {ast.unparse(call)}"
+            taken = inspect.signature(function).parameters
+            if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+                given = {word.arg for word in call.keywords if word.arg != "_value"}
+                assert given <= set(taken), f"{message.place}: {ast.unparse(call)}"
+            n_checked += 1
+    assert n_checked > 80
+
+
+@pytest.mark.parametrize("name", sorted(FAMILY))
+def test_a_traceback_ends_with_the_page(name: str) -> None:
+    error = FAMILY[name]("What is wrong.")
+    assert str(error) == "What is wrong."
+    shown = "".join(traceback.format_exception_only(error)).splitlines()
+    assert shown[1:] == ([f"More: {page_address(error.page)}"] if error.page else [])
+    again = pickle.loads(pickle.dumps(error))  # as a worker sends it
+    assert "".join(traceback.format_exception_only(again)).splitlines() == shown
+
+
+def test_a_page_of_its_own() -> None:
+    error = errors.PriorError("What is wrong.", page="faq#what-goes-in")
+    assert error.__notes__ == [f"More: {DOCUMENTATION}faq.html#what-goes-in"]
+    with pytest.warns(UserWarning, match=re.escape(f"It is so. More: {DOCUMENTATION}trust.html")):
+        warn_user("It is so.", page="trust")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["The table is empty.", "The file {path} is not there.", "No gene varies.", "{name} holds NaN: nothing to draw."],
+)
+def test_what_only_complains_does_not_pass(text: str) -> None:
+    assert not HELPS.search(text)

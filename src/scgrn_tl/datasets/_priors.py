@@ -41,8 +41,8 @@ def tf_names(organism: Literal["human", "mouse"] = "human") -> list[str]:
     """
     if organism not in TF_NAMES:
         msg = (
-            f"There are TF lists for {' and '.join(map(repr, TF_NAMES))}, not for organism={organism!r}. Where a call asks "
-            "for `tf_names=`, give a list of your own."
+            f"There are TF lists for {' and '.join(map(repr, TF_NAMES))}, not for organism={organism!r}. Calls that "
+            "take `tf_names=` take any list of names."
         )
         raise ArgumentError(msg)
     lines = fetch(TF_NAMES[organism]).read_text(encoding="utf-8").splitlines()
@@ -87,9 +87,10 @@ def collectri(organism: str = "human") -> pd.DataFrame:
         edges = _from_decoupler(
             "CollecTRI",
             lambda op: op.collectri(organism=organism),
-            f", or take it from a machine that can: `sg.datasets.collectri({organism!r}).to_csv('collectri.csv')` there, "
-            "and `prior='collectri.csv'` here. For human, SCGRN_TL_MIRROR (`sg.settings.mirror`) may name a folder that "
-            f"holds {COLLECTRI_HUMAN.path} ({COLLECTRI_HUMAN.digest})",
+            ", or take this one from a machine with a network: "
+            f"`sg.datasets.collectri({organism!r}).to_csv('collectri.csv')` there, `prior='collectri.csv'` here. For "
+            "human, SCGRN_TL_MIRROR (`sg.settings.mirror`) may name a folder that holds "
+            f"{COLLECTRI_HUMAN.path} ({COLLECTRI_HUMAN.digest})",
         )
     return _edges(edges, "collectri")
 
