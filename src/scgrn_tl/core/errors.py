@@ -6,7 +6,7 @@ documentation that says more, where there is one.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from .documentation import page_address
 
@@ -104,6 +104,10 @@ class WeightsError(ScgrnError, ValueError):
 
 class WeightsUnavailableError(WeightsError, FileNotFoundError):
     """Weights are neither here nor to be had."""
+
+    def __new__(cls, *args: object, page: str | None = None) -> Self:
+        """Dask calls this by name; that of ValueError, which comes first, cannot make a FileNotFoundError."""
+        return OSError.__new__(cls, *args)
 
 
 class ProcessError(ScgrnError, RuntimeError):
