@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from scgrn_tl.core import (
     needs_normalization,
     summarize_expression,
 )
+from scgrn_tl.core.expression_places import usable_expression
 from scgrn_tl.core.matrix import BLOCK_VALUES
 from scgrn_tl.core.tokens import log_normalize
 
@@ -133,7 +135,8 @@ def measure_variation(adata: AnnData, layer: str | None, bases: Sequence[np.ndar
         If a value is negative, NaN or infinite.
     """
     matrix = by_rows(expression_matrix(adata, layer))
-    summary = summarize_expression(matrix, adata.obs_names, adata.var_names)
+    mend = partial(usable_expression, adata, besides=layer)
+    summary = summarize_expression(matrix, adata.obs_names, adata.var_names, mend=mend)
     totals = summary.totals if needs_normalization("auto", summary) else None
     n_cells, n_genes = adata.shape
     if n_cells < 2:
