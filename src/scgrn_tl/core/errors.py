@@ -78,7 +78,7 @@ class PriorError(ScgrnError, ValueError):
 class SplitError(ScgrnError, ValueError):
     """An edge split is impossible, or contradicts the genes it is used with."""
 
-    page = "benchmark"
+    page = "concepts#splits"
 
 
 class MissingDependencyError(ScgrnError, ImportError):
@@ -90,7 +90,7 @@ class MissingDependencyError(ScgrnError, ImportError):
 class MissingKeyError(ScgrnError, KeyError):
     """A slot of the AnnData that should have been written before is not there."""
 
-    page = "concepts"
+    page = "concepts#where-results-are"
 
     def __str__(self) -> str:  # KeyError shows the repr of its message, quotes and all
         return str(self.args[0]) if self.args else ""
