@@ -280,10 +280,10 @@ class ScTransNet(ScoringModel):
             state = state_from_files(record, tensors, where)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             msg = f"The model in {str(folder)!r} does not fit its own description: {error}"
-            raise WeightsError(msg) from error
+            raise WeightsError(msg, page="transfer") from error
         if state.prior.sha256() != record.get("prior_sha256"):
             msg = f"The prior network in {str(folder)!r} is not the one that its hash was made of."
-            raise WeightsError(msg)
+            raise WeightsError(msg, page="transfer")
         return cls._of(state)
 
     @classmethod
