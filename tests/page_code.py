@@ -10,9 +10,14 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
 
+def blocks_in(text: str, language: str) -> list[str]:
+    """What stands in the blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
 def blocks_of(path: Path, language: str) -> list[str]:
     """What stands in a page's blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.M | re.S)
+    return blocks_in(path.read_text(encoding="utf-8"), language)
 
 
 def python_blocks(page: str) -> list[str]:

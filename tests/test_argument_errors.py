@@ -368,6 +368,7 @@ BAD: list[tuple[str, Any, type[ScgrnError], str]] = [
     ("tl.edge_evidence", {"split": None}, SplitError, "split"),
     ("tl.edge_evidence", lambda w: {"adata": w.adata[:20].copy()}, ArgumentError, "30 cells"),
     ("tl.explain_edges", {"edges": [("NOBODY", "TF01")]}, ArgumentError, "NOBODY"),
+    ("tl.fit_grn", {"adata": "a.h5ad"}, ArgumentError, "`adata = anndata.read_h5ad('a.h5ad')`"),
     ("tl.fit_grn", {"method": "pearson"}, ArgumentError, "sg.tl.infer_grn"),
     ("tl.fit_grn", {"dropuot": 0.1}, ArgumentError, "Did you mean 'dropout'?"),
     ("tl.fit_grn", {"prior": pd.DataFrame({"source": ["TF01"], "target": ["TF02"]})}, PriorError, "1 edges"),

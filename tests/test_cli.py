@@ -475,7 +475,7 @@ def test_bench_when_every_run_fails(tmp_path, capsys, monkeypatch):
         (["--methods", "pearsn"], "Did you mean 'pearson'"),
         (["--datasets", "mHSC-L"], "Did you mean 'mHSC-L500'"),
         (["--datasets", "none.h5ad"], "'none.h5ad' is not there"),
-        (["--splits", "given"], "use --splits random.\n"),
+        (["--splits", "given"], "use --splits random. More: https"),
         (["--splits", "tf", "--folds", 300], "Ask for fewer, or use --splits random."),
         (["--splits", "fold"], "not 'fold'"),
         (["--weights", "none.pth"], "--weights none.pth is"),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 
+import anndata as ad
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
-from page_code import DOCS, blocks_of, run_block, run_page
+from page_code import DOCS, blocks_in, blocks_of, run_block, run_page
+from reliability_world import HUMAN, ensembl
+from scipy import sparse
 
 import scgrn_tl as sg
 from scgrn_tl.methods import _registry
@@ -27,6 +31,55 @@ def test_adding_a_method_takes_what_the_page_says():
     assert (table["error"] == "").all()
     assert table["method"].unique().tolist() == ["spearman", "pearson", "hub_floor"]
     assert names["adata"].uns["grn"]["params"]["method"] == "nearest_target"
+
+
+def ten_minutes() -> str:
+    """The code of the start on a file of one's own."""
+    page = (DOCS / "getting-started.md").read_text(encoding="utf-8").partition("\n## Without a file\n")[0]
+    return "\n".join(blocks_in(page, "python"))
+
+
+def newcomers_file(organism: str) -> tuple[ad.AnnData, pd.DataFrame]:
+    """Counts under human Ensembl ids, or scaled values with logarithms in ``raw`` under mouse symbols; known edges."""
+    adata = sg.datasets.simulated(200, len(HUMAN), 8, mean_targets=8, rng=1)
+    symbols = HUMAN if organism == "human" else [name.capitalize() for name in HUMAN]
+    edges = adata.uns["ground_truth"].replace(dict(zip(adata.var_names, symbols, strict=True)))
+    if organism == "human":
+        adata = ad.AnnData(sparse.csr_matrix(adata.layers["counts"]), obs=adata.obs[[]])
+        adata.var_names = ensembl()
+    else:
+        adata = ad.AnnData(np.log(2) * adata.X.toarray(), obs=adata.obs[[]])  # the simulator's are of base 2
+        adata.var_names = symbols
+        adata.uns["log1p"] = {"base": None}
+        adata.raw = adata.copy()
+        adata.X = (adata.X - adata.X.mean(axis=0)) / adata.X.std(axis=0).clip(1e-6)
+    return adata, edges
+
+
+@pytest.mark.parametrize("organism", ["human", "mouse"])
+@pytest.mark.usefixtures("gene_tables")
+def test_the_start_on_a_file_of_ones_own(organism, tmp_path, monkeypatch):
+    """A newcomer changes the organism at most; known edges and names of TFs are here in place of what is downloaded."""
+    adata, edges = newcomers_file(organism)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr(sg.datasets, "collectri", lambda organism: asked.append(organism) or edges)
+    monkeypatch.setattr(sg.datasets, "tf_names", lambda organism: asked.append(organism) or list(edges["source"]))
+    code = ten_minutes().replace('organism = "human"', f'organism = "{organism}"')
+    names: dict[str, object] = {"__name__": "a_notebook"}
+    with sg.settings.override(progress=False), mpl.rc_context({"backend": "Agg"}):
+        run_block(code, "getting-started.md", names)
+        plt.close("all")
+    assert asked == [organism] * 2
+    network = ad.read_h5ad(tmp_path / "network.h5ad")
+    assert network.uns["grn"]["prior_report"]["unknown_target"] == 0
+    assert network.shape == adata.shape
+    assert set(network.var["gene_names_status"]) <= {"renamed", "unchanged"}
+    written = pd.read_csv(tmp_path / "network.csv")
+    assert len(written) == len(names["net"]) > 10
+    assert written["source"].isin(edges["source"]).all()
+    assert (tmp_path / "network.png").stat().st_size > 1000
 
 
 @pytest.mark.slow

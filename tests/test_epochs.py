@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 
 import numpy as np
 import pytest
 import torch
+import tqdm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+import scgrn_tl as sg
 from scgrn_tl.core import ArgumentError
+from scgrn_tl.methods._progress import progress
 from scgrn_tl.models.epochs import EpochLoop, check_training, descend
 from scgrn_tl.models.pair_sampling import PairSampler, score_matrix
 
@@ -191,3 +195,23 @@ def test_score_matrix_asks_for_every_pair(block):
     matrix = score_matrix(lambda p: 10.0 * p[:, 0] + p[:, 1], regulators, 6, device="cpu", block=block)
     np.testing.assert_array_equal(matrix, 10 * regulators[:, None] + np.arange(6))
     assert matrix.dtype == np.float32
+
+
+def test_what_comes_before_the_first_epoch_is_not_counted_as_one(monkeypatch):
+    """A minute of preparing made a hundred epochs of a second look like an hour and a half."""
+    clock, bars = [0.0], []
+
+    class Bar(tqdm.tqdm):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs, file=io.StringIO())
+            bars.append(self)
+            self._time, self.start_t, self.last_print_t = (lambda: clock[0]), 0.0, 0.0
+
+    monkeypatch.setattr("tqdm.auto.tqdm", Bar)
+    with sg.settings.override(progress=True), progress("scTransNet", 100) as advance:
+        clock[0] = 60.0
+        advance()
+        clock[0] = 61.0
+        advance()
+        seen = bars[0].format_dict
+    assert (seen["n"], seen["elapsed"]) == (2, 1.0)

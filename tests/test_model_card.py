@@ -124,7 +124,7 @@ def test_its_code_runs(model, adata, tmp_path):
         ({"use_gnn": False}, "nothing further to read, so that this fit is all there is"),
         ({"hub_terms": False}, "is not told apart from the rest of a score"),
         ({"latent_factors": 0, "expression_effects": False}, "fitted first: hub rates, a two-way logistic model"),
-        ({"expression_effects": False}, "10 latent factors; by a logistic model with random effects. The networks"),
+        ({"expression_effects": False}, "10 latent factors (of variance 3, by left-out pairs); by a logistic"),
         ({"latent_factors": 0}, "of every target, read from genes that are expressed alike too."),
         ({"validation_fraction": 0.0}, "not calibrated (fitted on: nothing)"),
     ],

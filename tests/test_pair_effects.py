@@ -10,7 +10,13 @@ from sklearn.metrics import roc_auc_score
 from scgrn_tl.core import ArgumentError
 from scgrn_tl.models import fit_hub_rates, pair_effects
 from scgrn_tl.models.gene_kernel import GeneKernel
-from scgrn_tl.models.pair_effects import PairEffects, fit_pair_effects, held_out_effects
+from scgrn_tl.models.pair_effects import (
+    FACTOR_VARIANCES,
+    PairEffects,
+    clearly_better,
+    fit_pair_effects,
+    held_out_effects,
+)
 
 R, G = 7, 24
 
@@ -54,7 +60,7 @@ def shared_targets(labels, mask, rates, n_factors):
     return (vectors[:, kept] * np.maximum(values[kept], 0)) @ vectors[:, kept].T
 
 
-def dense_mode(labels, mask, features, n_factors):
+def dense_mode(labels, mask, features, n_factors, variance):
     """Rasmussen & Williams 2006, algorithm 3.1, with the covariance of all pairs as one matrix: log-odds ``(R, G)``.
 
     A step is halved while it leads down; the search ends where none leads up.
@@ -66,7 +72,7 @@ def dense_mode(labels, mask, features, n_factors):
     covariance = (
         np.kron(np.eye(n_regulators), np.full((n_genes, n_genes), 0.5 * rates.regulator_variance))
         + np.kron(np.ones((n_regulators, n_regulators)), rates.target_variance * (one + 0.25 * kernel))
-        + np.kron(shared_targets(labels, mask, rates, n_factors), 3 * one + 0.5 * kernel)
+        + np.kron(shared_targets(labels, mask, rates, n_factors), variance * one + 0.5 * kernel)
     )
     seen = mask.ravel()
     y, among = labels.ravel()[seen].astype(float), covariance[np.ix_(seen, seen)]
@@ -111,14 +117,18 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-@pytest.mark.parametrize(("expressed", "n_factors"), [(True, 12), (True, 2), (False, 12), (True, 0)])
-def test_the_mode_is_that_of_the_dense_model(case, expressed, n_factors):
+@pytest.mark.parametrize(
+    ("expressed", "n_factors", "variance"),
+    [(True, 12, 3.0), (True, 12, 0.3), (True, 2, 3.0), (False, 12, 3.0), (True, 0, 3.0)],
+)
+def test_the_mode_is_that_of_the_dense_model(case, expressed, n_factors, variance):
     labels, mask, features = simulate(0)
     labels, mask = case(labels, mask)
-    found = fit_pair_effects(labels, mask, kernel=GeneKernel(features) if expressed else None, n_factors=n_factors)
+    kernel = GeneKernel(features) if expressed else None
+    found = fit_pair_effects(labels, mask, kernel=kernel, n_factors=n_factors, factor_variance=variance)
     assert found.matrix().dtype == np.float32
     assert found.loadings.shape == (len(labels), min(n_factors, len(labels)))
-    expected = dense_mode(labels & mask, mask, features if expressed else None, n_factors)
+    expected = dense_mode(labels & mask, mask, features if expressed else None, n_factors, variance)
     np.testing.assert_allclose(found.matrix(), expected, atol=5e-3)
     assert expected.std() > 0.05 or labels.all() or not labels.any() or mask.sum() == 1  # something was there to find
 
@@ -265,20 +275,63 @@ def test_a_held_out_effect_does_not_read_the_label_of_its_pair():
     fold = np.random.default_rng(0).integers(3, size=labels.shape)
     kernel = GeneKernel(features)
     before = held_out_effects(labels, mask, fold, kernel=kernel)
-    np.testing.assert_array_equal(before[~mask], 0)
+    assert before.shape == (len(FACTOR_VARIANCES), *labels.shape)
+    np.testing.assert_array_equal(before[:, ~mask], 0)
     part = mask & (fold == 1)
     turned = np.where(part, ~labels, labels)
     after = held_out_effects(turned, mask, fold, kernel=kernel)
-    np.testing.assert_array_equal(after[part], before[part])  # the same bits
+    np.testing.assert_array_equal(after[:, part], before[:, part])  # the same bits
     others = mask & ~part
-    assert np.abs(after[others] - before[others]).max() > 0.1  # which do read these labels
-    rest = fit_pair_effects(labels, mask & ~part, kernel=kernel)
-    np.testing.assert_array_equal(before[part], rest.matrix()[part])
+    assert np.abs(after[:, others] - before[:, others]).max(axis=1).min() > 0.1  # which do read these labels
+    for variance, found in zip(FACTOR_VARIANCES, before, strict=True):
+        rest = fit_pair_effects(labels, mask & ~part, kernel=kernel, factor_variance=variance)
+        np.testing.assert_array_equal(found[part], rest.matrix()[part])
 
 
 def test_a_part_without_which_nothing_is_labelled_gets_the_base_rate():
     labels, mask, _ = simulate(5)
-    np.testing.assert_array_equal(held_out_effects(labels, mask, np.zeros(mask.shape, dtype=int)), 0)
+    found = held_out_effects(labels, mask, np.zeros(mask.shape, dtype=int))
+    np.testing.assert_array_equal(found, np.zeros((2, *labels.shape)))
+    assert clearly_better(found, labels, mask) == 0
+
+
+# --- the variance of factors ------------------------------------------------------------------------------------------
+
+
+def test_clearly_better_is_by_two_standard_errors():
+    """Against a t statistic by scipy, of differences that are planted around the limit."""
+    from scipy.stats import ttest_1samp
+
+    rng = np.random.default_rng(0)
+    labels, mask = rng.random((20, 50)) < 0.3, rng.random((20, 50)) < 0.8
+    first = rng.normal(size=labels.shape) - 1
+    outcomes = set()
+    for shift in np.linspace(-0.4, 0.4, 41):
+        other = first + shift * (2 * labels - 1) + rng.normal(size=labels.shape)
+        likelihood = [np.log(expit(np.where(labels, at, -at)))[mask] for at in (first, other)]
+        t = ttest_1samp(likelihood[1] - likelihood[0], 0).statistic * np.sqrt(mask.sum() / (mask.sum() - 1))
+        chosen = clearly_better(np.stack([first, other]), labels, mask)
+        assert chosen == (t > 2), shift
+        outcomes.add((t > 0, chosen))
+    assert outcomes == {(False, 0), (True, 0), (True, 1)}
+    # of several, the best by likelihood; never one that is worse than the first, however certainly
+    right = np.where(labels, 1.0, -1.0)
+    assert clearly_better(np.stack([first, 0.1 * right, right, -right]), labels, mask) == 2
+    assert clearly_better(np.stack([right, first, -right]), labels, mask) == 0
+    outside = np.where(mask, 0, 1e3)  # pairs that are not labelled do not count
+    assert clearly_better(np.stack([first, right + outside]), labels, mask) == 1
+
+
+@pytest.mark.parametrize(("n_edges", "programmes", "expected"), [("few", 0.0, 0.3), ("many", 3.0, 3.0)])
+def test_few_edges_ask_for_a_small_variance_and_shared_targets_for_a_large_one(n_edges, programmes, expected):
+    rng = np.random.default_rng(1)
+    shape = (20, 120)
+    specific = rng.normal(size=(shape[0], 3)) @ rng.normal(size=(3, shape[1]))
+    base = -2.5 if n_edges == "few" else -0.5
+    log_odds = base + rng.normal(size=(shape[0], 1)) + rng.normal(size=shape[1]) + programmes * specific
+    labels, mask = rng.random(shape) < expit(log_odds), rng.random(shape) < 0.8
+    fold = rng.integers(5, size=shape)
+    assert FACTOR_VARIANCES[clearly_better(held_out_effects(labels, mask, fold), labels, mask)] == expected
 
 
 def test_labels_outside_the_mask_are_not_read():

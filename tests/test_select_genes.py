@@ -327,7 +327,8 @@ def test_bad_arguments(arguments, error, message):
 def test_bad_expression_and_names():
     adata = with_table(TABLE)
     adata.X[1, 2] = -1
-    with pytest.raises(ExpressionError, match="negative"):
+    adata.layers["log"] = np.abs(adata.X)
+    with pytest.raises(ExpressionError, match=r"negative value .* pass `layer='log'`"):
         sg.pp.select_genes(adata)
     adata.var_names = ["A", "A", *adata.var_names[2:]]
     with pytest.raises(DuplicateGenesError, match=r'sg\.pp\.resolve_genes\(adata, duplicates="sum"\)'):

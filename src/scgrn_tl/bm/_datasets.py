@@ -138,15 +138,15 @@ def resolve_datasets(datasets: Any) -> list[BenchmarkDataset]:
         named = [("", value) for value in datasets]
     else:
         msg = f"datasets is a name, an AnnData, a list or a mapping of them; not a {type(datasets).__name__}."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="benchmark")
     if not named:
-        msg = "No dataset is given: datasets is empty."
-        raise ArgumentError(msg)
+        msg = "No dataset is given: datasets is empty. Name one, such as 'simulated', or give an AnnData."
+        raise ArgumentError(msg, page="benchmark")
     found = [_resolve(name, value) for name, value in named]
     names = [dataset.name for dataset in found]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         msg = f"Two datasets are called {repeated[0]!r}: name them by a mapping, `{{'mine': adata, …}}`."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="benchmark")
     return found
 
 
@@ -168,7 +168,7 @@ def _resolve(name: str, value: Any) -> BenchmarkDataset:
                     "'hESC500-string'; 'simulated' is another. Your own is an AnnData, or an .h5ad file, with the "
                     "known edges in .uns['ground_truth']."
                 )
-                raise ArgumentError(msg)
+                raise ArgumentError(msg, page="benchmark")
             adata = datasets.beeline(match["cell_type"], int(match["n_genes"]), match["network"] or "specific")  # type: ignore[arg-type]
             about = adata.uns["beeline"]
             beeline = about["cell_type"], about["n_genes"], about["network"]
@@ -178,10 +178,13 @@ def _resolve(name: str, value: Any) -> BenchmarkDataset:
         adata, name = value, name or "data"
     if not hasattr(adata, "var_names"):
         msg = f"A dataset is a name or an AnnData, not a {type(adata).__name__}."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="benchmark")
     if TRUTH not in adata.uns:
-        msg = f"Did not find .uns[{TRUTH!r}] in {name!r}: the known edges, a DataFrame of source and target."
-        raise MissingKeyError(msg)
+        msg = (
+            f"Did not find .uns[{TRUTH!r}] in {name!r}: the known edges, a DataFrame of source and target. "
+            f"Set `adata.uns[{TRUTH!r}] = edges`, with columns 'source' and 'target'."
+        )
+        raise MissingKeyError(msg, page="benchmark")
     prior = PriorNetwork.from_any(adata.uns[TRUTH], adata.var_names)
     return BenchmarkDataset(name, adata, prior, beeline)
 
@@ -190,8 +193,11 @@ def _read(path: Path) -> AnnData:
     from anndata import read_h5ad
 
     if not path.is_file():
-        msg = f"The dataset {str(path)!r} is not there, or is no file."
-        raise ArgumentError(msg)
+        msg = (
+            f"The dataset {str(path)!r} is not there, or is no file. "
+            "Give the path of an .h5ad file, an AnnData, or a name such as 'hHEP500'."
+        )
+        raise ArgumentError(msg, page="benchmark")
     return read_h5ad(path)
 
 
@@ -237,14 +243,14 @@ def _of_kind(dataset: BenchmarkDataset, kind: str, n_samples: int, n_folds: int)
 
     if kind not in get_args(SplitSpec):
         msg = f"splits are of the kinds {', '.join(map(repr, get_args(SplitSpec)))}, not {kind!r}."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="benchmark")
     if kind == "given":
         if dataset.beeline is None:
             msg = (
                 f"{dataset.name!r} has no published splits: use splits='random', or hand over your own as a mapping, "
                 "`splits={'mine': split}`."
             )
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="benchmark")
         cell_type, n_genes, network = dataset.beeline
         samples = range(1, n_samples + 1)
         return [

@@ -73,7 +73,10 @@ def report(table: pd.DataFrame, path: str | os.PathLike[str], *, title: str = "G
         raise ArgumentError(msg)
     with replaced_when_complete(path) as beside:  # complains of the path before anything is computed
         if not len(table) or ("error" in table and (table["error"] != "").all()):
-            msg = "There is no result to report: the table is empty, or every run in it failed."
+            msg = (
+                "There is no result to report: the table is empty, or every run in it failed. "
+                "Look at the column 'error', and run what failed again: `sg.bm.run`."
+            )
             raise ArgumentError(msg)
         found = summary(table, list(_METRICS))
         blocks: list[Block] = []

@@ -145,7 +145,7 @@ def summary(
 
 def _check(table: pd.DataFrame, metrics: list[str], baseline: str, confidence: float, n_resamples: int) -> None:
     if not len(table):
-        msg = "The table is empty."
+        msg = "The table is empty. Give what `sg.bm.run` or `sg.bm.read_results` returned."
         raise ArgumentError(msg)
     if missing := [column for column in _NEEDED if column not in table]:
         msg = f"The table has no column {missing[0]!r}: give what `sg.bm.run` or `sg.bm.read_results` returned."
@@ -157,7 +157,10 @@ def _check(table: pd.DataFrame, metrics: list[str], baseline: str, confidence: f
         msg = f"confidence is between 0 and 1 and n_resamples at least 0; got {confidence!r} and {n_resamples!r}."
         raise ArgumentError(msg)
     if baseline not in set(table["method"]):
-        msg = f"The baseline {baseline!r} is not among the methods: {', '.join(map(str, table['method'].unique()))}."
+        msg = (
+            f"The baseline {baseline!r} is not among the methods: {', '.join(map(str, table['method'].unique()))}. "
+            "Name one of them by `baseline=`."
+        )
         raise MissingKeyError(msg)
 
 

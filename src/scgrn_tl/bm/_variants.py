@@ -100,10 +100,13 @@ def resolve_methods(methods: Any) -> list[Variant]:
         raise ArgumentError(msg)
     labels = [variant.label for variant in variants]
     if repeated := sorted({label for label in labels if labels.count(label) > 1}):
-        msg = f"Two methods have the label {repeated[0]!r}."
+        msg = f"Two methods have the label {repeated[0]!r}. Name them by a mapping, `{{'one': …, 'other': …}}`."
         raise ArgumentError(msg)
     if wrong := [variant.method for variant in variants if variant.label == BASELINE != variant.method]:
-        msg = f"{BASELINE!r} is the label of what all are held against, and cannot be given to {wrong[0]!r}."
+        msg = (
+            f"{BASELINE!r} is the label of what all are held against, and cannot be given to {wrong[0]!r}. "
+            "Choose another label."
+        )
         raise ArgumentError(msg)
     if BASELINE not in labels:
         variants.append(_variant(BASELINE, BASELINE))

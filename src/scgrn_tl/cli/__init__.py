@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (ScgrnError, OSError) as error:
             if arguments.debug:
                 raise
-            print(f"scgrn-tl: error: {in_flags(' '.join(str(error).split()))}", file=sys.stderr)
+            message = " ".join([str(error), *getattr(error, "__notes__", ())])  # the notes name a page of the docs
+            print(f"scgrn-tl: error: {in_flags(' '.join(message.split()))}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("scgrn-tl: interrupted", file=sys.stderr)

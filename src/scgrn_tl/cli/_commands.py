@@ -169,7 +169,9 @@ def _embeddings(given: list[str] | None, weights: str | None, method: Method) ->
         key = "scbert" if weights is not None and method.uses_embedding else method.default_rep
         return None if key is None else [key]
     if "none" in given and len(given) > 1:
-        msg = "--use-rep none does without a gene embedding, and cannot be given with others."
+        msg = (
+            "--use-rep none does without a gene embedding, and cannot be given with others. Leave out one or the other."
+        )
         raise ArgumentError(msg)
     return None if given == ["none"] else given
 
@@ -216,7 +218,7 @@ def _check_edges(path: str | None) -> None:
 def _existing(path: str, what: str) -> Path:
     found = Path(path).expanduser()
     if not found.is_file():
-        msg = f"The {what} {path!r} is not there, or is no file."
+        msg = f"The {what} {path!r} is not there, or is no file. Check the path."
         raise ArgumentError(msg)
     return found
 
@@ -226,7 +228,7 @@ def _read(path: str) -> AnnData:
 
     found = _existing(path, "input")
     if found.suffix != ".h5ad":
-        msg = f"The input {path!r} is not an .h5ad file."
+        msg = f"The input {path!r} is not an .h5ad file. Write one with `adata.write_h5ad`."
         raise ArgumentError(msg)
     with refuse_damaged(found, "Write it again, or take a copy of it that is whole."):
         return anndata.read_h5ad(found)

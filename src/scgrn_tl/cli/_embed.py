@@ -76,12 +76,15 @@ def _checked_paths(given: str, out: str) -> tuple[Path, Path]:
         msg = f"--out is an .h5ad file or a .zarr folder, not {out!r}."
         raise ArgumentError(msg)
     if source.suffix not in {".h5ad", ".zarr"}:
-        msg = f"The input {given!r} is not an .h5ad file, and no .zarr folder."
+        msg = (
+            f"The input {given!r} is not an .h5ad file, and no .zarr folder. "
+            "Write one with `adata.write_h5ad` or `adata.write_zarr`."
+        )
         raise ArgumentError(msg)
     if source.suffix == ".zarr":
         put_back(source)  # its place may be empty after an earlier run that was to replace it
     if not (source.is_file() if source.suffix == ".h5ad" else source.is_dir()):
-        msg = f"The input {given!r} is not there."
+        msg = f"The input {given!r} is not there. Check the path."
         raise ArgumentError(msg)
     if source.suffix != target.suffix:
         msg = f"The output is a copy of the input with results in it: --out has to end in {source.suffix}, not {out!r}."

@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from typing import Final, NamedTuple
 
-__all__ = ["ABOUT", "DOCUMENTATION", "GREETING", "About"]
+from scgrn_tl.core.documentation import DOCUMENTATION, page_address
 
-DOCUMENTATION: Final = "https://scgrn-tl.readthedocs.io/en/latest/"
+__all__ = ["ABOUT", "GREETING", "About"]
 
 
 class About(NamedTuple):
@@ -24,7 +24,7 @@ class About(NamedTuple):
     @property
     def epilog(self) -> str:
         calls = "\n".join(f"  {call}" for call in self.examples)
-        return f"examples:\n{calls}\n\nmore: {DOCUMENTATION}{self.page}.html"
+        return f"examples:\n{calls}\n\nmore: {page_address(self.page)}"
 
 
 GREETING: Final = f"""\

@@ -79,7 +79,10 @@ def network_agreement(one: sparse.csr_matrix, other: sparse.csr_matrix, n_top: i
     first, second = _scores_of_shared_pairs(one, other)
     n_pairs = len(first)
     if n_pairs < 3:
-        msg = f"Two networks have {n_pairs} scored pairs in common; their agreement takes at least 3."
+        msg = (
+            f"Two networks have {n_pairs} scored pairs in common; their agreement takes at least 3. "
+            "Compare networks of the same genes and regulators (`tf_names=`)."
+        )
         raise ArgumentError(msg)
     constant = np.ptp(first) == 0 or np.ptp(second) == 0
     top = [scores >= np.partition(scores, -min(n_top, n_pairs))[-min(n_top, n_pairs)] for scores in (first, second)]

@@ -106,6 +106,8 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
     expected = " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
     plain = value is None or isinstance(value, (str, bytes, Real, list, tuple, dict))
     msg = f"{name} is {one_of}{expected}, not {reprlib.repr(value) if plain else f'a {type(value).__name__}'}."
+    if name == "adata" and isinstance(value, (str, os.PathLike)):
+        msg += f" Read it first: `adata = anndata.read_h5ad({os.fspath(value)!r})`."
     raise ArgumentError(msg)
 
 

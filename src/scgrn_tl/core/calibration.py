@@ -57,7 +57,10 @@ class PlattScaling:
 
         labels = np.asarray(labels, dtype=bool)
         if labels.all() or not labels.any():
-            msg = f"Calibration needs edges and non-edges; all {len(labels)} pairs are of one class."
+            msg = (
+                f"Calibration needs edges and non-edges; all {len(labels)} pairs are of one class. "
+                "Hold out more pairs: a larger `validation_fraction=`."
+            )
             raise ArgumentError(msg)
         scores = np.asarray(scores, dtype=np.float64)
         center, spread = float(scores.mean()), float(scores.std()) or 1.0
@@ -71,7 +74,11 @@ class PlattScaling:
         )
         steepness, level = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
         if steepness < _LEAST_SLOPE:
-            warn_user("Scores do not separate the validation edges; probabilities say little beyond prevalence.")
+            warn_user(
+                "Scores do not separate the validation edges; probabilities say little beyond prevalence. "
+                "Take the best edges by `top_n=` in place of a probability, and look at `sg.pl.calibration`.",
+                page="trust#calibration",
+            )
             steepness, level = _LEAST_SLOPE, float(logit(labels.mean()))
         slope = steepness / spread
         return cls(slope, level - slope * center)

@@ -143,7 +143,10 @@ def gene_indices(names: Iterable[str], genes: Iterable[str], *, what: str = "gen
         shown = ", ".join(f"{name!r} ({gene!r})" for name, gene in list(cased.items())[:3])
         warn_user(f"{len(cased)} {what} are not among the genes but for their case: {shown}. {case_remedy(position)}")
     elif missing and len(wanted) <= SHORT_LIST:
-        warn_user(f"{len(missing)} of {len(wanted)} {what} are not among the genes: {_shorten(missing)}.")
+        warn_user(
+            f"{len(missing)} of {len(wanted)} {what} are not among the genes: {_shorten(missing)}. "
+            "`sg.pp.resolve_names(names, vocabulary=adata.var_names)` finds what they go by."
+        )
     LOGGER.info("%d of %d %s are among the genes.", len(found), len(wanted), what)
     return found
 
@@ -185,7 +188,10 @@ def _times(column: pd.Series, name: str) -> np.ndarray:
     try:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError):
-        msg = f"Pseudotime is numbers or an ordered categorical; .obs[{name!r}] is neither."
+        msg = (
+            f"Pseudotime is numbers or an ordered categorical; .obs[{name!r}] is neither. "
+            "Give such a column, as `sc.tl.dpt` writes, or order the categories: `.cat.as_ordered()`."
+        )
         raise ArgumentError(msg) from None
     return np.where(np.isfinite(values), values, np.nan)
 

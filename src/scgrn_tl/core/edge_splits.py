@@ -133,7 +133,7 @@ def _regulator_indices(prior: PriorNetwork, regulators: Any) -> np.ndarray:
         return prior.regulators
     given = np.asarray(regulators)
     if given.ndim != 1 or not len(given):
-        msg = "regulators is a list of gene names or gene indices, at least one."
+        msg = "regulators is a list of gene names or gene indices, at least one. Give `prior.regulators`, for one."
         raise ArgumentError(msg)
     if given.dtype.kind in "iu":
         unknown = given[(given < 0) | (given >= len(prior.genes))].tolist()
@@ -142,7 +142,10 @@ def _regulator_indices(prior: PriorNetwork, regulators: Any) -> np.ndarray:
         unknown = [name for name in given.tolist() if name not in position]
         given = np.array([position.get(name, -1) for name in given.tolist()], dtype=np.int64)
     if len(unknown):
-        msg = f"{len(unknown)} regulators are not among the prior's {len(prior.genes):,} genes, such as {unknown[0]!r}."
+        msg = (
+            f"{len(unknown)} regulators are not among the prior's {len(prior.genes):,} genes, such as {unknown[0]!r}. "
+            "Give names of `prior.genes`."
+        )
         raise ArgumentError(msg)
     return np.unique(given).astype(np.int64)
 

@@ -47,7 +47,10 @@ class EncoderCells:
                 msg = f"{name} has shape {found}; expected {shape} beside tokens of shape {self.tokens.shape}."
                 raise ArgumentError(msg)
         if not (np.isfinite(self.weights).all() and (self.weights >= 0).all() and (self.weights.sum(axis=0) > 0).all()):
-            msg = "weights has to be finite and not negative, and every gene has to have some."
+            msg = (
+                "weights has to be finite and not negative, and every gene has to have some. "
+                "Leave out genes that have none."
+            )
             raise ArgumentError(msg)
 
     def __repr__(self) -> str:

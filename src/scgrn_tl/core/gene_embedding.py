@@ -52,7 +52,7 @@ def embedding_keys(use_rep: str | Iterable[str] | None) -> tuple[str, ...]:
                 f"a {type(use_rep).__name__}. Put it there first: `adata.varm['my_embedding'] = …`, genes × dimensions"
             )
         msg = f"use_rep is a key of .varm, a list of different keys, or None for no embedding; not {given}."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="other-encoders")
     return tuple(map(str, keys))
 
 
@@ -61,7 +61,7 @@ def check_embeddings(adata: AnnData, keys: Sequence[str]) -> None:
     if missing := [key for key in keys if key not in adata.varm]:
         names = ", ".join(f".varm[{key!r}]" for key in missing)
         msg = f"Did not find {names}. {_way_to(adata, missing[0])} Keys of .varm: {sorted(adata.varm)}."
-        raise MissingKeyError(msg)
+        raise MissingKeyError(msg, page="other-encoders")
 
 
 def _way_to(adata: AnnData, key: str) -> str:
@@ -92,14 +92,15 @@ def read_embedding(adata: AnnData, key: str) -> np.ndarray:
     values = _as_floats(adata.varm[key], key)
     if values.ndim != 2 or values.shape[1] == 0:
         msg = f".varm[{key!r}] is genes × dimensions, not of shape {values.shape}."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="other-encoders")
     if not np.isfinite(values).all(axis=1).any():
         msg = (
             f"The gene embedding .varm[{key!r}] has no gene with finite values. If it was aligned by name, its names "
             f"may be of another kind than adata.var_names ({', '.join(map(repr, adata.var_names[:3]))}, …), such as "
-            "Ensembl ids where those are symbols."
+            "Ensembl ids where those are symbols. "
+            "Bring them together by `sg.pp.resolve_names(names, vocabulary=adata.var_names)`."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="other-encoders")
     return np.ascontiguousarray(values)
 
 
@@ -121,12 +122,15 @@ def _as_floats(values: Any, key: str) -> np.ndarray:
         wrong = [name for name, dtype in values.dtypes.items() if not _is_real(dtype)]
         if wrong:
             msg = f".varm[{key!r}] has columns that are no numbers: {', '.join(map(repr, wrong[:5]))}. Drop them."
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="other-encoders")
         return values.to_numpy(dtype=np.float32, na_value=np.nan)
     values = values.toarray() if sparse.issparse(values) else np.asarray(values)
     if not _is_real(values.dtype):
-        msg = f".varm[{key!r}] holds values of type {values.dtype}; a gene embedding is of real numbers."
-        raise ArgumentError(msg)
+        msg = (
+            f".varm[{key!r}] holds values of type {values.dtype}; a gene embedding is of real numbers. "
+            f"Convert it: `adata.varm[{key!r}].astype(float)`."
+        )
+        raise ArgumentError(msg, page="other-encoders")
     return values.astype(np.float32, copy=False)
 
 

@@ -64,23 +64,27 @@ def warn_of_scale(totals: Mapping[str, float], to_log2: float) -> None:
     if scale == "none":
         warn_user(
             f"Expression is taken as logarithms, but its values sum to {total:,.6g} in every cell, as normalised "
-            "values do that are no logarithms. Run `sc.pp.log1p`, or hand over counts."
+            "values do that are no logarithms. Run `sc.pp.log1p`, or hand over counts.",
+            page="getting-started#what-the-file-has-to-hold",
         )
     elif scale == "natural" and taken_as == "base 2":
         warn_user(
             "Expression looks like natural logarithms, such as `sc.pp.log1p` makes, but is taken as logarithms to base "
             '2: there is no uns["log1p"] that says otherwise. Set `adata.uns["log1p"] = {"base": None}`, which holds '
-            "for X and layers, or hand over counts."
+            "for X and layers, or hand over counts.",
+            page="getting-started#what-the-file-has-to-hold",
         )
     elif scale == "base 2" and taken_as != "base 2":
         warn_user(
             'Expression looks like logarithms to base 2, but uns["log1p"], which holds for X and layers, says that it '
             f"is to another base: values are multiplied by {to_log2:.3f} on the way to tokens. If it was not "
-            '`sc.pp.log1p` that made them, set `adata.uns["log1p"] = {"base": 2}`.'
+            '`sc.pp.log1p` that made them, set `adata.uns["log1p"] = {"base": 2}`.',
+            page="getting-started#what-the-file-has-to-hold",
         )
     elif scale == taken_as and not EXPECTED_TOTAL / FACTOR <= total <= EXPECTED_TOTAL * FACTOR:
         warn_user(
             f"Expression is normalised to {total:,.6g} per cell, but scBERT's bins are of {EXPECTED_TOTAL:,.0f}: "
             "tokens come out on another scale. Run `sc.pp.normalize_total(adata, target_sum=1e4)` before "
-            "`sc.pp.log1p`, or hand over counts."
+            "`sc.pp.log1p`, or hand over counts.",
+            page="getting-started#what-the-file-has-to-hold",
         )

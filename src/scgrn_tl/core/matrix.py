@@ -54,7 +54,10 @@ def expression_matrix(adata: AnnData, layer: str | None = None) -> Any:
             msg = "adata.X is empty; name the layer that holds expression with `layer=`."
             raise ExpressionError(msg)
     if 0 in adata.shape:
-        msg = f"The AnnData has {adata.n_obs} cells and {adata.n_vars} genes; at least one of each is needed."
+        msg = (
+            f"The AnnData has {adata.n_obs} cells and {adata.n_vars} genes; at least one of each is needed. "
+            "Look at what filtered them out: `adata.shape` before each step."
+        )
         raise ExpressionError(msg)
     return matrix
 
@@ -248,7 +251,10 @@ def summarize_expression(
     _check_matrix(matrix)
     dtype = getattr(matrix, "dtype", np.dtype(float))
     if np.dtype(dtype).kind not in "biuf":
-        msg = f"Expression has dtype {dtype}; it has to be numeric."
+        msg = (
+            f"Expression has dtype {dtype}; it has to be numeric. "
+            "Convert it, `adata.X = adata.X.astype('float32')`, or name a layer of numbers (`layer=`)."
+        )
         raise ExpressionError(msg)
     n_cells, n_genes = matrix.shape
     totals = np.zeros(n_cells)

@@ -345,7 +345,7 @@ def _numbers(name: str, values: Any) -> np.ndarray:
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        msg = f"{name} is an array of numbers: {error}."
+        msg = f"{name} is an array of numbers: {error}. Give one number a pair."
         raise ArgumentError(msg) from error
 
 

@@ -313,6 +313,6 @@ class PriorNetwork:
 def _existing(path: Path, adata: AnnData | None) -> Path:
     if not path.is_file():
         keys = "" if adata is None else f" Keys of adata.varp: {sorted(adata.varp)}."
-        msg = f"{str(path)!r} is neither a file nor a key of adata.varp.{keys}"
+        msg = f"{str(path)!r} is neither a file nor a key of adata.varp.{keys} Check the path."
         raise PriorError(msg)
     return path

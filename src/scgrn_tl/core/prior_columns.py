@@ -102,7 +102,10 @@ def weights_and_signs(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         with np.errstate(over="ignore"):
             weight = np.abs(values).astype(np.float32)
         if n_bad := int((~np.isfinite(weight)).sum()):
-            msg = f"Column {weight_column!r} of the prior holds {n_bad} values that are no number, or too large a one."
+            msg = (
+                f"Column {weight_column!r} of the prior holds {n_bad} values that are no number, or too large a one. "
+                "Drop such rows, or the column."
+            )
             raise PriorError(msg)
         if (values < 0).any():
             sign = np.sign(values).astype(np.int8)

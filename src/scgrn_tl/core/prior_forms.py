@@ -92,7 +92,10 @@ def _of_frame(frame: pd.DataFrame, genes: Sequence[str]) -> pd.DataFrame:
     if _TARGETS in names:
         return _of_enriched_motifs(frame.set_axis(names, axis="columns"))
     if frame.columns.has_duplicates:
-        msg = f"The prior has columns of the same name: {sorted(map(str, frame.columns[frame.columns.duplicated()]))}."
+        msg = (
+            f"The prior has columns of the same name: {sorted(map(str, frame.columns[frame.columns.duplicated()]))}. "
+            "Drop one: `table.loc[:, ~table.columns.duplicated()]`."
+        )
         raise PriorError(msg)
     if "gene_short_name" in names:
         return _of_base_grn(frame)
@@ -178,7 +181,8 @@ def _of_base_grn(frame: pd.DataFrame) -> pd.DataFrame:
     if other := [name for name in tfs if not pd.api.types.is_numeric_dtype(frame[name])]:
         msg = (
             f"A base GRN has peak_id, gene_short_name and columns of 0 and 1 for TFs; of its columns {other[:5]} hold "
-            "something else."
+            "something else. "
+            "Drop or convert those."
         )
         raise PriorError(msg)
     targets = frame["gene_short_name"].to_numpy(dtype=object)

@@ -87,7 +87,10 @@ def named_priors(prior: Any, adata: AnnData | None) -> dict[str, Any] | None:
             return None
         named = {str(name): member for name, member in prior.items()}
         if len(named) < len(prior):
-            msg = f"Two priors have the same name as text, of {list(prior)}: no one could tell their edges apart."
+            msg = (
+                f"Two priors have the same name as text, of {list(prior)}: no one could tell their edges apart. "
+                "Rename one."
+            )
             raise PriorError(msg)
     elif isinstance(prior, (list, tuple)) and not are_regulons(prior):
         named = dict(zip(_names_in_list(prior, adata), prior, strict=True))
@@ -97,7 +100,7 @@ def named_priors(prior: Any, adata: AnnData | None) -> dict[str, Any] | None:
         msg = f"The prior is an empty {type(prior).__name__}: give at least one network."
         raise PriorError(msg)
     if unusable := [name for name in named if not name or SEPARATOR in name]:
-        msg = f"A prior cannot be called {unusable[0]!r}: {SEPARATOR!r} stands between the names of several."
+        msg = f"A prior cannot be called {unusable[0]!r}: {SEPARATOR!r} stands between the names of several. Rename it."
         raise PriorError(msg)
     return named
 

@@ -84,7 +84,10 @@ def ranking_edges(
     tfs_of = None if motif_to_tf is None else _tfs_of_motifs(motif_to_tf)
     names = [str(name) for name in rows.index]
     if tfs_of is not None and not any(name in tfs_of for name in names):
-        msg = f"motif_to_tf has none of the motifs of the ranking, such as {names[0]!r}; it has {next(iter(tfs_of))!r}."
+        msg = (
+            f"motif_to_tf has none of the motifs of the ranking, such as {names[0]!r}; it has {next(iter(tfs_of))!r}. "
+            "Give the annotations of the collection that the ranking was made with."
+        )
         raise ArgumentError(msg)
     values, genes = rows.to_numpy(), rows.columns.astype(str).to_numpy(dtype=object)
     parts = []
@@ -103,7 +106,8 @@ def _tfs_of_motifs(motif_to_tf: Mapping[str, Any] | pd.DataFrame) -> dict[str, l
         if not {"motif_id", "gene_name"} <= set(columns):
             msg = (
                 f"motif_to_tf has the columns {list(map(str, motif_to_tf.columns))}; it needs motif_id (or #motif_id) "
-                "and gene_name."
+                "and gene_name. "
+                "Rename them by `table.rename(columns={…})`."
             )
             raise ArgumentError(msg)
         pairs = motif_to_tf[[columns["motif_id"], columns["gene_name"]]].dropna().astype(str).drop_duplicates()
@@ -114,9 +118,12 @@ def _tfs_of_motifs(motif_to_tf: Mapping[str, Any] | pd.DataFrame) -> dict[str, l
             str(motif): [tfs] if isinstance(tfs, str) else [str(tf) for tf in tfs] for motif, tfs in motif_to_tf.items()
         }
     else:
-        msg = f"motif_to_tf is a {type(motif_to_tf).__name__}; a dict or a DataFrame is expected."
+        msg = (
+            f"motif_to_tf is a {type(motif_to_tf).__name__}; a dict or a DataFrame is expected. "
+            "Give {'motif': 'TF'}, or the table of annotations."
+        )
         raise ArgumentError(msg)
     if not found:
-        msg = "motif_to_tf names no motif."
+        msg = "motif_to_tf names no motif. Give {'motif': 'TF'} pairs, or the path of the annotations (`motif_to_tf=`)."
         raise ArgumentError(msg)
     return found

@@ -36,7 +36,10 @@ def read_pairs(pairs: Any) -> list[tuple[str, str]]:
     is_list = isinstance(pairs, Iterable) and not isinstance(pairs, (str, bytes, Mapping))
     listed = list(pairs) if is_list else []
     if not is_list or not all(isinstance(pair, (tuple, list, np.ndarray)) and len(pair) == 2 for pair in listed):
-        msg = "pairs are (regulator, target) names, such as [('GATA1', 'KLF1')], or a table of 'source' and 'target'."
+        msg = (
+            "pairs are (regulator, target) names, such as [('GATA1', 'KLF1')], or a table of 'source' and 'target'; "
+            f"not {str(pairs)[:60]!r}."
+        )
         raise ArgumentError(msg)
     return [(str(source), str(target)) for source, target in listed]
 

@@ -98,7 +98,7 @@ class EdgeSplit:
         codes = np.sort(everything[:, 0] * n_genes + everything[:, 1])
         n_repeated = int((codes[1:] == codes[:-1]).sum())
         if n_repeated:
-            msg = f"{n_repeated} pairs stand more than once in the split's three parts."
+            msg = f"{n_repeated} pairs stand more than once in the split's three parts. Drop repeated ones."
             raise SplitError(msg)
 
     @property
@@ -127,7 +127,10 @@ class EdgeSplit:
             raise SplitError(msg)
         top = max((int(part.pairs.max()) for part in self.parts if len(part)), default=-1)
         if top >= n_genes:
-            msg = f"The split names gene index {top}, but the data has {n_genes} genes: it was made for other data."
+            msg = (
+                f"The split names gene index {top}, but the data has {n_genes} genes: it was made for other data. "
+                "Make the split anew: `sg.bm.split_edges(prior)`."
+            )
             raise SplitError(msg)
 
     def __repr__(self) -> str:

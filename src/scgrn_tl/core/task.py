@@ -97,13 +97,19 @@ class GRNTask:
             object.__setattr__(self, "pseudotime", _lineages(self.pseudotime, self.expression.shape[1]))
         regulators = np.unique(np.asarray(self.regulators, dtype=np.int64))
         if not len(regulators) or regulators[0] < 0 or regulators[-1] >= n_genes:
-            msg = f"regulators are gene indices below {n_genes}, at least one."
+            msg = (
+                f"regulators are gene indices below {n_genes}, at least one. "
+                "Name genes by `tf_names=` where the task is made from an AnnData (`sg.core.make_task`)."
+            )
             raise ArgumentError(msg)
         object.__setattr__(self, "regulators", regulators)
         if self.split is not None:
             self.split.check_genes(self.genes)
             if not np.isin(self.split.regulators, regulators).all():
-                msg = "The split has pairs of regulators that are not among those to score."
+                msg = (
+                    "The split has pairs of regulators that are not among those to score. "
+                    "Name them by `tf_names=`, or make the split of fewer."
+                )
                 raise SplitError(msg)
             object.__setattr__(self, "split", self.split.without_test())
             if self.prior is not None:
@@ -156,7 +162,10 @@ def _lineages(pseudotime: np.ndarray, n_cells: int) -> np.ndarray:
             "is the same in all its cells": len(np.unique(known)) == 1,
         }
         if found := [problem for problem, holds in problems.items() if holds]:
-            msg = f"The pseudotime of lineage {number} {found[0]}."
+            msg = (
+                f"The pseudotime of lineage {number} {found[0]}. "
+                "Give another column by `pseudotime=`, with NaN in cells outside of the lineage."
+            )
             raise ArgumentError(msg)
     return values
 
@@ -223,7 +232,7 @@ class GRNScores:
         found = np.searchsorted(self.regulators, genes, sorter=order)
         rows = order[np.minimum(found, len(order) - 1)]
         if not np.array_equal(self.regulators[rows], genes):
-            msg = "Some pairs have a regulator that was not scored."
+            msg = "Some pairs have a regulator that was not scored. Name it by `tf_names=` as well."
             raise ArgumentError(msg)
         return rows
 

@@ -61,7 +61,8 @@ def needs_normalization(normalize: Normalize, summary: ExpressionSummary) -> boo
         warn_user(
             f"Expression is not whole numbers, and taken as log-normalised; but its largest value, "
             f"{summary.maximum:.3g}, is more than logarithms of counts reach. Run `sc.pp.log1p` first, or hand over "
-            "counts."
+            "counts.",
+            page="getting-started#what-the-file-has-to-hold",
         )
     else:
         LOGGER.info(

@@ -8,6 +8,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from .documentation import page_address
+
 __all__ = ["warn_user"]
 
 LOGGER = logging.getLogger(__name__)
@@ -15,12 +17,14 @@ LOGGER = logging.getLogger(__name__)
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
-def warn_user(message: str) -> None:
+def warn_user(message: str, *, page: str | None = None) -> None:
     """Raise a :class:`UserWarning` at the line outside of this package that led here.
 
     So Python shows it once for that line, however deep it arose. Of several processes that run the same program
-    (``torchrun``), the first warns and the others log.
+    (``torchrun``), the first warns and the others log. ``page`` is one of ``docs/`` that says more.
     """
+    if page is not None:
+        message = f"{message} More: {page_address(page)}"
     if os.environ.get("RANK", "0") != "0":
         LOGGER.warning(message)
         return

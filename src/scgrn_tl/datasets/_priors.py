@@ -40,7 +40,10 @@ def tf_names(organism: Literal["human", "mouse"] = "human") -> list[str]:
         If the list cannot be had.
     """
     if organism not in TF_NAMES:
-        msg = f"There are TF lists for {' and '.join(map(repr, TF_NAMES))}, not for organism={organism!r}."
+        msg = (
+            f"There are TF lists for {' and '.join(map(repr, TF_NAMES))}, not for organism={organism!r}. Calls that "
+            "take `tf_names=` take any list of names."
+        )
         raise ArgumentError(msg)
     lines = fetch(TF_NAMES[organism]).read_text(encoding="utf-8").splitlines()
     # Some names of the mouse list end in a blank. A dict keeps the order and drops what then stands twice.
@@ -84,7 +87,9 @@ def collectri(organism: str = "human") -> pd.DataFrame:
         edges = _from_decoupler(
             "CollecTRI",
             lambda op: op.collectri(organism=organism),
-            ", or, for human, set SCGRN_TL_MIRROR (`sg.settings.mirror`) to a folder that holds "
+            ", or take this one from a machine with a network: "
+            f"`sg.datasets.collectri({organism!r}).to_csv('collectri.csv')` there, `prior='collectri.csv'` here. For "
+            "human, SCGRN_TL_MIRROR (`sg.settings.mirror`) may name a folder that holds "
             f"{COLLECTRI_HUMAN.path} ({COLLECTRI_HUMAN.digest})",
         )
     return _edges(edges, "collectri")

@@ -145,7 +145,10 @@ def _gene_mask(names: str | Iterable[str] | None, argument: str, network: Stored
     wanted = [names] if isinstance(names, str) else [str(name) for name in names]
     found = pd.Index(network.genes).get_indexer(wanted)
     if unknown := [name for name, at in zip(wanted, found, strict=True) if at < 0]:
-        msg = f"{argument} has names that are not among the {len(network.genes):,} genes: {_shorten(unknown)}."
+        msg = (
+            f"{argument} has names that are not among the {len(network.genes):,} genes: {_shorten(unknown)}. "
+            "`sg.pp.resolve_names(names, vocabulary=adata.var_names)` finds what they go by."
+        )
         raise ArgumentError(msg)
     mask = np.zeros(len(network.genes), dtype=bool)
     mask[found] = True
@@ -159,7 +162,8 @@ def _check_scored(rows: np.ndarray | None, network: StoredNetwork, key: str) -> 
         msg = (
             f"tfs has genes that were not scored as regulators: {_shorten(unscored)}. "
             f"The {int(network.is_regulator.sum()):,} regulators of .varp[{key!r}] are "
-            f"{_shorten(network.genes[network.is_regulator].tolist())}."
+            f"{_shorten(network.genes[network.is_regulator].tolist())}. "
+            "Others are scored with `sg.tl.fit_grn(tf_names=…)`."
         )
         raise ArgumentError(msg)
 

@@ -166,7 +166,10 @@ def _evidence(adata: AnnData, key: str) -> dict[str, sparse.csr_matrix]:
 def _as_csr(values: Any, slot: str) -> sparse.csr_matrix:
     # csr_matrix and csr_array index differently: everything below sees the former.
     if getattr(values, "dtype", None) is None or np.dtype(values.dtype).kind not in "biuf":
-        msg = f"{slot} is a {type(values).__name__}; a numeric genes × genes matrix is expected."
+        msg = (
+            f"{slot} is a {type(values).__name__}; a numeric genes × genes matrix is expected. "
+            "Name the key of a network, such as `sg.tl.fit_grn` writes (`key=`)."
+        )
         raise ArgumentError(msg)
     return sparse.csr_matrix(values, dtype=np.float32)
 

@@ -71,6 +71,6 @@ def read_rankings(
 def _existing(path: str | os.PathLike[str], argument: str) -> Path:
     found = Path(path).expanduser()
     if not found.is_file():
-        msg = f"{argument}={str(path)!r} is not there, or is no file."
+        msg = f"{argument}={str(path)!r} is not there, or is no file. Check the path."
         raise ArgumentError(msg)
     return found

@@ -13,10 +13,19 @@ __all__ = ["progress"]
 
 @contextmanager
 def progress(label: str, total: int, *, unit: str = "epoch") -> Iterator[Callable[[], object]]:
-    """A bar that each call of what is given moves on by one; hidden where ``sg.settings.progress`` says so."""
+    """A bar that each call of what is given moves on by one; hidden where ``sg.settings.progress`` says so.
+
+    Its clock starts with the first call: what is prepared before tells nothing of how long epochs take.
+    """
     from tqdm.auto import tqdm
 
     from scgrn_tl._settings import settings
 
     with tqdm(total=total, desc=label, unit=unit, delay=2, disable=not settings.progress) as bar:
-        yield bar.update
+
+        def advance() -> object:
+            if bar.n == 0 and not bar.disable:
+                bar.unpause()
+            return bar.update()
+
+        yield advance

@@ -109,7 +109,10 @@ class Method:
             msg = f"n_models is a whole number of at least 1, not {n_models!r}."
             raise ArgumentError(msg)
         if n_models > 1 and not self.stochastic:
-            msg = f"Method {self.name!r} is deterministic: {n_models} models of it would all be the same one."
+            msg = (
+                f"Method {self.name!r} is deterministic: {n_models} models of it would all be the same one. "
+                "Leave out n_models."
+            )
             raise ArgumentError(msg)
         unknown = [name for name in params if name not in accepted]
         if unknown:
@@ -183,7 +186,8 @@ class Method:
             train, _ = task.supervision()
             if not train.labels.any():
                 msg = (
-                    f"Method {self.name!r} learns from edges, and the {len(train):,} training pairs are all non-edges."
+                    f"Method {self.name!r} learns from edges, and the {len(train):,} training pairs are all non-edges. "
+                    "Make the split of a prior with edges: `sg.bm.split_edges(prior)`."
                 )
                 raise SplitError(msg)
         if self.default_rep is not None and task.embedding is None:
@@ -208,7 +212,8 @@ class Method:
             found = "GRNScores of others" if isinstance(scores, GRNScores) else f"a {type(scores).__name__}"
             msg = (
                 f"Method {self.name!r} has to return GRNScores of the task's {expected[0]} regulators, in their order; "
-                f"it returned {found}."
+                f"it returned {found}. "
+                "Make them by `GRNScores(task.regulators, matrix)`."
             )
             raise ArgumentError(msg)
         if scores.matrix.shape != expected:
@@ -216,8 +221,12 @@ class Method:
             raise ArgumentError(msg)
         n_bad = int((~np.isfinite(scores.matrix)).sum())
         if n_bad:
-            cause = " Its training may have diverged: lower `lr`." if "lr" in self.parameters else ""
-            msg = f"Method {self.name!r} returned {n_bad:,} scores that are NaN or infinite.{cause}"
+            advice = (
+                "Its training may have diverged: lower `lr`."
+                if "lr" in self.parameters
+                else "Give such pairs a low score."
+            )
+            msg = f"Method {self.name!r} returned {n_bad:,} scores that are NaN or infinite. {advice}"
             raise ArgumentError(msg)
         return scores
 

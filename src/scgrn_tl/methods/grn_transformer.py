@@ -262,7 +262,10 @@ class _PairFeatures:
         rows = np.full(task.n_genes, -1)
         rows[prepared["regulators"]] = np.arange(len(prepared["regulators"]))
         if (rows[task.regulators] < 0).any():
-            msg = "The attention maps were prepared for other regulators: prepare them for all that are to be scored."
+            msg = (
+                "The attention maps were prepared for other regulators: prepare them for all that are to be scored. "
+                'Run `sg.methods.get("grn_transformer").run(task)`, which does so.'
+            )
             raise ArgumentError(msg)
         self.task, self.rows = task, rows
         self.maps = (prepared["corrected"], prepared["maps"])  # (L * H, R, G) each

@@ -117,7 +117,10 @@ def gene_rates(train: LabeledPairs, n_genes: int, *, form: HubForm) -> tuple[np.
         return np.log1p(n_edges[0]), np.log1p(n_edges[1])
     base = train.prevalence
     if not 0 < base < 1:
-        msg = f"The {len(train):,} training pairs are all of one class: hub rates need edges and non-edges."
+        msg = (
+            f"The {len(train):,} training pairs are all of one class: hub rates need edges and non-edges. Make the "
+            "split anew: `sg.bm.split_edges(prior)`."
+        )
         raise SplitError(msg)
     n_pairs = [np.bincount(train.pairs[:, side], minlength=n_genes) for side in (0, 1)]
     rates = [(edges + base) / (pairs + 1) for edges, pairs in zip(n_edges, n_pairs, strict=True)]

@@ -178,7 +178,7 @@ class ScTransNet(ScoringModel):
         if task is None:
             msg = "Nothing to fit to: give a task, or make the model with `ScTransNet.from_anndata(adata, prior)`."
             raise ArgumentError(msg)
-        inputs, supervision, base, scales = make_fit_inputs(task, self.config)
+        inputs, supervision, base, scales, factor_variance = make_fit_inputs(task, self.config)
         device = inputs.features.device
         width = 0 if inputs.embedding is None else inputs.embedding.shape[1]
         cells = None
@@ -197,7 +197,8 @@ class ScTransNet(ScoringModel):
         self.genes, self.prior, self.seed = task.genes, task.prior, task.seed
         self._inputs, self._members = members[0].inputs, members
         self._scales, self._summary, self._labels = scales, None, _without_data(task)
-        self._data, self._versions = _counts(task), present_versions()
+        self._data = _counts(task) | {"factor_variance": factor_variance}
+        self._versions = present_versions()
         if not self.sources and task.embedding is not None:
             widths = task.embedding_widths or (task.embedding.shape[1],)
             self.sources = tuple(EmbeddingSource(None, each) for each in widths)
@@ -279,10 +280,10 @@ class ScTransNet(ScoringModel):
             state = state_from_files(record, tensors, where)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             msg = f"The model in {str(folder)!r} does not fit its own description: {error}"
-            raise WeightsError(msg) from error
+            raise WeightsError(msg, page="transfer") from error
         if state.prior.sha256() != record.get("prior_sha256"):
             msg = f"The prior network in {str(folder)!r} is not the one that its hash was made of."
-            raise WeightsError(msg)
+            raise WeightsError(msg, page="transfer")
         return cls._of(state)
 
     @classmethod

@@ -16,7 +16,7 @@ from .input_scales import InputScales
 from .joined_embedding import EmbeddingScale
 from .link_training import Supervision
 from .node_features import MomentScale, gene_features, gene_profile
-from .pair_effects import PairEffects, fit_pair_effects, held_out_effects
+from .pair_effects import FACTOR_VARIANCES, PairEffects, clearly_better, fit_pair_effects, held_out_effects
 from .sctransnet import GeneInputs
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["FitInputs", "labelled_table", "make_fit_inputs"]
 
 HELD_OUT_FOLDS = 5
-"""Parts of the training pairs, each left out once from the pair effects that the network starts from."""
+"""Parts of the training pairs, each left out once: by pair effects without it the factors' variance is chosen, and from
+these the network starts."""
 
 
 class FitInputs(NamedTuple):
@@ -41,6 +42,8 @@ class FitInputs(NamedTuple):
     """b₀ at the start."""
     scales: InputScales
     """How the inputs were standardised."""
+    factor_variance: float | None
+    """Variance of a gene's own latent factors, as it was chosen; ``None`` without any."""
 
 
 def make_fit_inputs(task: GRNTask, config: ScTransNetConfig) -> FitInputs:
@@ -69,8 +72,7 @@ def make_fit_inputs(task: GRNTask, config: ScTransNetConfig) -> FitInputs:
     node_type[task.regulators] = 1
     features, moments = _features(task, config)
     kernel = GeneKernel(features) if config.hub_terms and config.expression_effects else None
-    effects = _pair_effects(labels, mask, kernel, config)
-    held_out = _held_out(effects, labels, mask, kernel, config, task.seed) if has_network else None
+    effects, held_out, factor_variance = _pair_effects(labels, mask, kernel, config, task.seed)
     embedding = scale = None
     if task.embedding is not None:
         scale = EmbeddingScale.fit(task.embedding, task.embedding_widths)
@@ -83,10 +85,11 @@ def make_fit_inputs(task: GRNTask, config: ScTransNetConfig) -> FitInputs:
         **effects.tensors(),
     ).to(device)
     supervision = _supervision(task, task.prior, inputs, labels, mask, validation, use_gnn=config.use_gnn)
-    if held_out is not None:
+    if held_out is not None and has_network:
         supervision = replace(supervision, held_out=torch.from_numpy(held_out).to(device))
     # encoders that are trained along move the embedding: it is standardised anew with every step
-    return FitInputs(inputs, supervision, effects.base, InputScales(None if task.cells is not None else scale, moments))
+    scales = InputScales(None if task.cells is not None else scale, moments)
+    return FitInputs(inputs, supervision, effects.base, scales, factor_variance)
 
 
 def labelled_table(pairs: LabeledPairs, regulators: np.ndarray, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,30 +112,27 @@ def _features(task: GRNTask, config: ScTransNetConfig) -> tuple[np.ndarray, Mome
 
 
 def _pair_effects(
-    labels: np.ndarray, mask: np.ndarray, kernel: GeneKernel | None, config: ScTransNetConfig
-) -> PairEffects:
-    """Effects of the training pairs."""
+    labels: np.ndarray, mask: np.ndarray, kernel: GeneKernel | None, config: ScTransNetConfig, seed: int
+) -> tuple[PairEffects, np.ndarray | None, float | None]:
+    """Effects of the training pairs, what is to be added to them so that no pair counts its own label, and v.
+
+    The variance v of the factors is the one whose effects tell pairs that they were fitted without.
+    """
     if not config.hub_terms:
-        return PairEffects.none(*labels.shape)
-    return fit_pair_effects(labels, mask, kernel=kernel, n_factors=config.latent_factors).centred()
-
-
-def _held_out(
-    effects: PairEffects,
-    labels: np.ndarray,
-    mask: np.ndarray,
-    kernel: GeneKernel | None,
-    config: ScTransNetConfig,
-    seed: int,
-) -> np.ndarray | None:
-    """What is to be added to the effects of the training pairs so that none counts its own label."""
-    if kernel is None and not (config.hub_terms and config.latent_factors):
-        return None  # of hub rates it is one label of many
+        return PairEffects.none(*labels.shape), None, None
+    n_factors = config.latent_factors
+    if kernel is None and not n_factors:
+        # of hub rates a pair is one label of many
+        return fit_pair_effects(labels, mask, n_factors=0).centred(), None, None
+    variances = FACTOR_VARIANCES if n_factors else FACTOR_VARIANCES[:1]
     fold = np.random.default_rng(seed).integers(HELD_OUT_FOLDS, size=labels.shape)
-    held_out = held_out_effects(labels, mask, fold, kernel=kernel, n_factors=config.latent_factors)
-    held_out -= effects.matrix()
+    each = held_out_effects(labels, mask, fold, kernel=kernel, n_factors=n_factors, factor_variances=variances)
+    chosen = clearly_better(each, labels, mask)
+    variance = variances[chosen]
+    effects = fit_pair_effects(labels, mask, kernel=kernel, n_factors=n_factors, factor_variance=variance).centred()
+    held_out = each[chosen] - effects.matrix()
     held_out[~mask] = 0
-    return held_out
+    return effects, held_out, variance if n_factors else None
 
 
 def _supervision(

@@ -49,7 +49,10 @@ class EmbeddingScale:
         for number, block in enumerate(_blocks(embedding, widths)):
             known = np.isfinite(block).all(axis=1)
             if not known.any():
-                msg = "The gene embedding has no gene with finite values."
+                msg = (
+                    "The gene embedding has no gene with finite values. "
+                    "Look at how it was aligned to the genes, or leave it out: use_rep=None."
+                )
                 raise ArgumentError(msg)
             means.append(block[known].mean(0))
             stds.append(block[known].std(0))

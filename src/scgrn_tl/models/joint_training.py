@@ -108,17 +108,23 @@ class FrozenCells:
         depth, dim = encoder.config.depth, encoder.config.dim
         if not 1 <= n_blocks <= depth:
             msg = f"joint_blocks={n_blocks}: the encoder has {depth} blocks, so it is a whole number from 1 to {depth}."
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="joint-training")
         if embedding.shape[1] != dim:
-            msg = f"The gene embedding is {embedding.shape[1]} wide, its encoder {dim}: they do not belong together."
-            raise ArgumentError(msg)
+            msg = (
+                f"The gene embedding is {embedding.shape[1]} wide, its encoder {dim}: they do not belong together. "
+                "Run `sg.tl.scbert_embed` again and name its embedding by use_rep."
+            )
+            raise ArgumentError(msg, page="joint-training")
         encoder = copy.deepcopy(encoder).to(device).eval()
         weight = encoder.norm.weight
         known = np.isfinite(embedding).all(axis=1)
         columns = np.flatnonzero((cells.genes >= 0) & known[cells.genes])
         if not len(columns):
-            msg = "None of the encoder's genes has a finite gene embedding: there is nothing to train together."
-            raise ArgumentError(msg)
+            msg = (
+                "None of the encoder's genes has a finite gene embedding: there is nothing to train together. "
+                "Run `sg.tl.scbert_embed` on these genes, or leave joint=False."
+            )
+            raise ArgumentError(msg, page="joint-training")
         genes = cells.genes[columns]
         n_cells, n_columns = cells.tokens.shape
         before = weight.new_empty(n_cells, n_columns + 1, dim)

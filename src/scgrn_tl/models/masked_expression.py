@@ -145,7 +145,10 @@ class ExpressionMasker:
                 counts[number] += (tokens == number).sum(axis=0)
         detected = np.flatnonzero(counts[1:].any(axis=0))
         if not len(detected):
-            msg = "The training cells express none of the encoder's genes: there is nothing to learn from."
+            msg = (
+                "The training cells express none of the encoder's genes: there is nothing to learn from. "
+                "Train on other cells, or name genes of the data (`genes=`)."
+            )
             raise ArgumentError(msg)
         usual = counts[1:].argmax(axis=0) + 1
         usual[~counts[1:].any(axis=0)] = counts[1:].sum(axis=1).argmax() + 1

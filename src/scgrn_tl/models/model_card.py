@@ -163,7 +163,9 @@ def _effects(state: FittedState) -> str:
         )
     what = "terms of regulators and of targets"
     if inputs.loadings is not None:
-        what += f", and {inputs.loadings.shape[1]} latent factors"
+        variance = state.data.get("factor_variance")  # not in folders of before it was chosen
+        of_variance = "" if variance is None else f" (of variance {variance:g}, by left-out pairs)"
+        what += f", and {inputs.loadings.shape[1]} latent factors{of_variance}"
     alike = " that are correlated between genes that are expressed alike" if inputs.by_expression is not None else ""
     learned = "The networks learned what it leaves, of each pair by a fit without the pair."
     if not any(member.history.get("train_loss") for member in state.members):

@@ -56,7 +56,7 @@ def write_model_folder(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        msg = f"Cannot write {str(folder)!r}: {str(folder.parent)!r} lies below a file, or is one."
+        msg = f"Cannot write {str(folder)!r}: {str(folder.parent)!r} lies below a file, or is one. Name another folder."
         raise ArgumentError(msg) from error
     with replaced_folder(folder) as beside:
         beside.mkdir()
@@ -85,21 +85,21 @@ def read_model_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], d
         tensors = load_file(folder / "model.safetensors")
     except (FileNotFoundError, NotADirectoryError) as error:
         msg = f"{str(folder)!r} holds no saved ScTransNet: {Path(str(error.filename)).name} is missing."
-        raise WeightsError(msg) from error
+        raise WeightsError(msg, page="transfer") from error
     except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
         msg = f"The model in {str(folder)!r} is damaged: {error}"
-        raise WeightsError(msg) from error
+        raise WeightsError(msg, page="transfer") from error
     found = record.get("format") if isinstance(record, dict) else type(record).__name__
     if found != FORMAT:
         msg = f"{str(folder)!r} holds no ScTransNet, but {found!r}."
-        raise WeightsError(msg)
+        raise WeightsError(msg, page="transfer")
     version = record.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         msg = (
             f"The model in {str(folder)!r} has format {version!r} (scgrn_tl {record.get('scgrn_tl_version')}); "
             f"this version reads up to {FORMAT_VERSION}. Upgrade scgrn_tl."
         )
-        raise WeightsError(msg)
+        raise WeightsError(msg, page="transfer")
     return record, tensors
 
 
@@ -114,18 +114,18 @@ def check_tensors(tensors: dict[str, Tensor], n_genes: int) -> None:
         n_rows = n_genes if name.startswith("embeddings.") else rows.get(name.removeprefix("inputs."))
         if n_rows is not None and (tensor.ndim == 0 or len(tensor) != n_rows):
             msg = f"tensor {name!r} has shape {tuple(tensor.shape)}; expected {n_rows} rows."
-            raise WeightsError(msg)
+            raise WeightsError(msg, page="transfer")
         if tuple(tensor.shape) != shapes.get(name, tuple(tensor.shape)):
             msg = f"tensor {name!r} has shape {tuple(tensor.shape)}; expected {shapes[name]}."
-            raise WeightsError(msg)
+            raise WeightsError(msg, page="transfer")
         indices = name in below
         if indices and (tensor.dtype != torch.int64 or bool((tensor < 0).any() | (tensor >= below[name]).any())):
             msg = f"tensor {name!r} has to hold int64 below {below[name]}."
-            raise WeightsError(msg)
+            raise WeightsError(msg, page="transfer")
         is_float = name in shapes or (n_rows and not indices)
         if not bool(tensor.isfinite().all()) or (is_float and tensor.dtype != torch.float32):
             msg = f"tensor {name!r} ({tensor.dtype}) has to hold finite float32."
-            raise WeightsError(msg)
+            raise WeightsError(msg, page="transfer")
 
 
 def _shapes_of_effects(tensors: dict[str, Tensor], n_regulators: int, n_genes: int) -> dict[str, tuple[int, ...]]:
@@ -133,7 +133,7 @@ def _shapes_of_effects(tensors: dict[str, Tensor], n_regulators: int, n_genes: i
     factors = tensors.get("inputs.factors")
     if factors is not None and factors.ndim != 2:
         msg = f"tensor 'inputs.factors' has shape {tuple(factors.shape)}; expected two axes."
-        raise WeightsError(msg)
+        raise WeightsError(msg, page="transfer")
     n_factors = 0 if factors is None else factors.shape[1]
     shapes: dict[str, tuple[int, ...]] = {
         "inputs.loadings": (n_regulators, n_factors),
@@ -143,5 +143,5 @@ def _shapes_of_effects(tensors: dict[str, Tensor], n_regulators: int, n_genes: i
     missing = [name for name in shapes if name not in tensors]
     if missing and len(missing) < len(shapes):
         msg = f"tensor {missing[0]} is missing, which goes with the other latent factors."
-        raise WeightsError(msg)
+        raise WeightsError(msg, page="transfer")
     return shapes | {"inputs.by_expression": (1 + n_factors, n_genes)}

@@ -3,13 +3,14 @@ r"""What of a pair known edges tell by themselves: hub terms, and latent factors
 A logistic model with random effects that are correlated between genes::
 
     logit P(i → g) = b₀ + b_i + t_g + Σ_k L_ik z_gk
-    b ~ N(0, ½σ_TF² I),  t ~ N(0, σ_tgt² (I + ¼K)),  z_k ~ N(0, 3I + ½K)
+    b ~ N(0, ½σ_TF² I),  t ~ N(0, σ_tgt² (I + ¼K)),  z_k ~ N(0, vI + ½K)
 
 K is the similarity of genes by expression (:class:`~scgrn_tl.models.gene_kernel.GeneKernel`), so that both how often a
 gene is regulated and by which kind of regulator is read from genes that are expressed alike, and a gene without a known
 edge has more than an average. L holds which regulators share targets beyond what their hub rates explain: the leading
 eigenvectors of the correlation of their residual target sets. σ_TF² and σ_tgt² are those of
-:func:`~scgrn_tl.models.fit_hub_rates`. This is probabilistic matrix factorisation (Salakhutdinov & Mnih 2008) with side
+:func:`~scgrn_tl.models.fit_hub_rates`; v is 3, or 0.3 where that tells labelled pairs that were left out clearly better
+(:func:`clearly_better`). This is probabilistic matrix factorisation (Salakhutdinov & Mnih 2008) with side
 information in the prior of the factors (Zhou et al. 2012); the mode is found by Newton's method, each step solved by
 conjugate gradients (Laplace's approximation of a Gaussian process classifier: Rasmussen & Williams 2006, alg. 3.1).
 """
@@ -27,11 +28,14 @@ from scipy.special import expit
 from .hub_rates import fit_hub_rates
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from torch import Tensor
 
     from .gene_kernel import GeneKernel
+    from .hub_rates import HubRates
 
-__all__ = ["PairEffects", "fit_pair_effects", "held_out_effects"]
+__all__ = ["FACTOR_VARIANCES", "PairEffects", "clearly_better", "fit_pair_effects", "held_out_effects"]
 
 LOGGER = logging.getLogger(__name__)
 
@@ -39,8 +43,12 @@ REGULATOR_SHARE = 0.5
 """Variance of a regulator's term, over that of its hub rate."""
 HUB_BY_EXPRESSION = 0.25
 """Variance of a target's term that goes by expression, over that of its hub rate."""
-FACTOR_OWN, FACTOR_BY_EXPRESSION = 3.0, 0.5
-"""Variance of a gene's factors of its own, and that goes by expression."""
+FACTOR_VARIANCES = (3.0, 0.3)
+"""Variance v of a gene's factors of its own: of networks with many known edges for each gene, and with few."""
+FACTOR_BY_EXPRESSION = 0.5
+"""Variance of a gene's factors that goes by expression."""
+CLEARLY = 2.0
+"""Standard errors by which left-out pairs have to be told better for another variance than the first."""
 
 _NEWTON_STEPS = 20
 _CG_STEPS = 150
@@ -122,7 +130,12 @@ class PairEffects:
 
 
 def fit_pair_effects(
-    labels: np.ndarray, mask: np.ndarray, *, kernel: GeneKernel | None = None, n_factors: int = 12
+    labels: np.ndarray,
+    mask: np.ndarray,
+    *,
+    kernel: GeneKernel | None = None,
+    n_factors: int = 12,
+    factor_variance: float = FACTOR_VARIANCES[0],
 ) -> PairEffects:
     """Fit the model to labelled pairs.
 
@@ -137,15 +150,86 @@ def fit_pair_effects(
     n_factors
         Latent factors q; fewer where there are fewer regulators. Without any and without a kernel, what is left are the
         hub rates.
+    factor_variance
+        v, the variance of a gene's factors of its own.
 
     Raises
     ------
     ArgumentError
         If no pair is labelled.
     """
+    return next(_fits(labels, mask, kernel, n_factors, (factor_variance,)))
+
+
+def held_out_effects(
+    labels: np.ndarray,
+    mask: np.ndarray,
+    fold: np.ndarray,
+    *,
+    kernel: GeneKernel | None = None,
+    n_factors: int = 12,
+    factor_variances: Sequence[float] = FACTOR_VARIANCES,
+) -> np.ndarray:
+    """Log-odds of the labelled pairs by effects that were fitted without them, ``float32[V, R, G]``; 0 elsewhere.
+
+    Parameters
+    ----------
+    labels, mask, kernel, n_factors
+        As of :func:`fit_pair_effects`.
+    fold
+        ``int[R, G]``, the part of each pair; each part is left out once. Pairs of a part without which nothing is
+        labelled have log-odds 0.
+    factor_variances
+        The V variances of a gene's own factors that are fitted.
+    """
+    found = np.zeros((len(factor_variances), *labels.shape), dtype=np.float32)
+    for number in np.unique(fold[mask]):
+        left_out = mask & (fold == number)
+        rest = mask & ~left_out
+        if rest.any():
+            for into, effects in zip(found, _fits(labels, rest, kernel, n_factors, factor_variances), strict=True):
+                np.copyto(into, effects.matrix(), where=left_out)
+    return found
+
+
+def clearly_better(held_out: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> int:
+    """Which of V sets of log-odds tells the labelled pairs best: the first, unless another does so clearly.
+
+    Clearly is by more than :data:`CLEARLY` standard errors of the mean difference in log-likelihood, pair by pair; of
+    several that do, the one of the highest likelihood.
+
+    Parameters
+    ----------
+    held_out
+        ``[V, R, G]``, log-odds of pairs by fits without them (:func:`held_out_effects`).
+    labels, mask
+        As of :func:`fit_pair_effects`.
+    """
+    truth = labels[mask]
+    first, best, most = None, 0, 0.0
+    for number, log_odds in enumerate(held_out):
+        at = log_odds[mask].astype(np.float64)
+        likelihood = truth * at - np.logaddexp(0, at)
+        if first is None:
+            first = likelihood
+            continue
+        gained = likelihood - first
+        if gained.mean() > max(most, CLEARLY * gained.std() / np.sqrt(gained.size)):
+            best, most = number, float(gained.mean())
+    return best
+
+
+def _fits(
+    labels: np.ndarray,
+    mask: np.ndarray,
+    kernel: GeneKernel | None,
+    n_factors: int,
+    factor_variances: Sequence[float],
+) -> Iterator[PairEffects]:
+    """The effects with factors of each of the variances; what does not hang on these is fitted once."""
     rates = fit_hub_rates(labels, mask)
     if kernel is None and not n_factors:
-        return PairEffects(
+        hub = PairEffects(
             rates.base,
             rates.regulator.astype(np.float32),
             rates.target.astype(np.float32),
@@ -153,12 +237,28 @@ def fit_pair_effects(
             np.zeros((labels.shape[1], 0), dtype=np.float32),
             np.zeros(0, dtype=np.float32),
         )
+        yield from (hub for _ in factor_variances)
+        return
     labels = np.asarray(labels, dtype=bool) & mask
     start = rates.matrix()
     loadings = _shared_targets(labels, mask, start, n_factors)
+    for variance in factor_variances:
+        yield _fit(labels, mask, rates, start, loadings, kernel, variance)
+
+
+def _fit(
+    labels: np.ndarray,
+    mask: np.ndarray,
+    rates: HubRates,
+    start: np.ndarray,
+    loadings: np.ndarray,
+    kernel: GeneKernel | None,
+    factor_variance: float,
+) -> PairEffects:
+    """The effects by given hub rates, whose log-odds are ``start``, and loadings."""
     one_and_loadings = np.hstack([np.ones((len(labels), 1), dtype=np.float32), loadings])  # (R, 1 + q)
     n_loadings = loadings.shape[1]
-    own = np.array([rates.target_variance] + [FACTOR_OWN] * n_loadings, dtype=np.float32)[:, None]
+    own = np.array([rates.target_variance] + [factor_variance] * n_loadings, dtype=np.float32)[:, None]
     shared = np.array(
         [HUB_BY_EXPRESSION * rates.target_variance] + [FACTOR_BY_EXPRESSION] * n_loadings, dtype=np.float32
     )[:, None]
@@ -166,10 +266,11 @@ def fit_pair_effects(
     weights, n_steps = _mode(labels, mask, rates.base, start - np.float32(rates.base), prior)
     of_genes, by_expression = prior.of_genes(weights)
     LOGGER.info(
-        "Pair effects of %s regulators and %s genes, %d latent factors%s: mode after %d Newton steps.",
+        "Pair effects of %s regulators and %s genes, %d latent factors of variance %g%s: mode after %d Newton steps.",
         f"{labels.shape[0]:,}",
         f"{labels.shape[1]:,}",
         n_loadings,
+        factor_variance,
         "" if kernel is None else ", by expression too",
         n_steps,
     )
@@ -182,34 +283,6 @@ def fit_pair_effects(
         np.zeros(n_loadings, dtype=np.float32),
         by_expression,
     )
-
-
-def held_out_effects(
-    labels: np.ndarray,
-    mask: np.ndarray,
-    fold: np.ndarray,
-    *,
-    kernel: GeneKernel | None = None,
-    n_factors: int = 12,
-) -> np.ndarray:
-    """Log-odds of the labelled pairs by effects that were fitted without them, ``float32[R, G]``; 0 elsewhere.
-
-    Parameters
-    ----------
-    labels, mask, kernel, n_factors
-        As of :func:`fit_pair_effects`.
-    fold
-        ``int[R, G]``, the part of each pair; each part is left out once. Pairs of a part without which nothing is
-        labelled have log-odds 0.
-    """
-    found = np.zeros(labels.shape, dtype=np.float32)
-    for number in np.unique(fold[mask]):
-        left_out = mask & (fold == number)
-        rest = mask & ~left_out
-        if rest.any():
-            effects = fit_pair_effects(labels, rest, kernel=kernel, n_factors=n_factors)
-            np.copyto(found, effects.matrix(), where=left_out)
-    return found
 
 
 # -------------------------------------------------------------------- the prior of the effects

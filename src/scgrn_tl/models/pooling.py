@@ -64,7 +64,10 @@ class GenePool:
             If the shapes do not fit, or a weight is negative, NaN or infinite. Nothing is added then.
         """
         if hidden.ndim != 3 or hidden.shape[1:] != (self.n_genes, self.dim):
-            msg = f"hidden has shape {tuple(hidden.shape)}; this pool takes (cells, {self.n_genes}, {self.dim})."
+            msg = (
+                f"hidden has shape {tuple(hidden.shape)}; this pool takes (cells, {self.n_genes}, {self.dim}). "
+                "Make a pool of these genes and this width: `GenePool(n_genes, dim)`."
+            )
             raise ArgumentError(msg)
         if weights is None:
             weights = torch.ones(hidden.shape[:2], dtype=torch.float64)
@@ -75,7 +78,10 @@ class GenePool:
             raise ArgumentError(msg)
         weights = weights.to(self._weight_sum)  # (B, T)
         if not bool((weights.isfinite() & (weights >= 0)).all()):
-            msg = "weights holds negative, NaN or infinite values; a weight is a finite number of at least 0."
+            msg = (
+                "weights holds negative, NaN or infinite values; a weight is a finite number of at least 0. "
+                "Set others to 0, which leaves such cells out."
+            )
             raise ArgumentError(msg)
         for cell, weight in zip(hidden, weights, strict=True):  # one float64 copy of (T, D) at a time
             self._weighted_sum.addcmul_(cell.to(self._weighted_sum), weight[:, None])
@@ -92,7 +98,10 @@ class GenePool:
             If the pools differ in genes or width.
         """
         if (other.n_genes, other.dim) != (self.n_genes, self.dim):
-            msg = f"Cannot merge {other!r} into {self!r}: both need the same number of genes and the same width."
+            msg = (
+                f"Cannot merge {other!r} into {self!r}: both need the same number of genes and the same width. "
+                "Merge pools of one encoder and one list of genes."
+            )
             raise ArgumentError(msg)
         self._weighted_sum += other._weighted_sum.to(self._weighted_sum)
         self._weight_sum += other._weight_sum.to(self._weight_sum)

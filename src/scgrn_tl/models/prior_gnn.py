@@ -48,7 +48,10 @@ class PriorGNNLayer(MessagePassing):
     def __init__(self, in_width: int, out_width: int, *, heads: int = 4) -> None:
         super().__init__(aggr="add", node_dim=0)
         if out_width % heads:
-            msg = f"A width of {out_width} cannot be divided between {heads} heads."
+            msg = (
+                f"A width of {out_width} cannot be divided between {heads} heads. "
+                "Choose a multiple (`gnn_widths=`, `gnn_heads=`)."
+            )
             raise ArgumentError(msg)
         self.heads, self.head_width = heads, out_width // heads
         self.relation_mlp = nn.Sequential(

@@ -136,7 +136,7 @@ class Processes:
         differing = [name for name in described if any(each.get(name) != given[0][name] for each in given)]
         if differing:
             msg = f"The {self.size} processes were given different {' and '.join(differing)}. {advice}"
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="many-machines")
 
     def _broadcast(self, value: Value | None, source: int) -> Value:
         if self.group is None:

@@ -372,7 +372,10 @@ class ScBERT(nn.Module):
             If ``vocabulary`` does not have as many genes as this encoder.
         """
         if len(vocabulary) != self.config.n_genes:
-            msg = f"The vocabulary has {len(vocabulary)} genes, but this encoder has {self.config.n_genes}."
+            msg = (
+                f"The vocabulary has {len(vocabulary)} genes, but this encoder has {self.config.n_genes}. "
+                "Give the list of genes that the encoder was trained with (`vocabulary=`)."
+            )
             raise ArgumentError(msg)
         write_folder(folder, self.state_dict(), config=asdict(self.config), vocabulary=vocabulary)
 

@@ -208,7 +208,7 @@ class ScBERTModel(StoredModel):
         """
         sizes = asdict(encoder.config)
         if sizes.pop("n_tokens") != ScBERTConfig.n_tokens:
-            msg = f"The encoder has {encoder.config.n_tokens} tokens; training needs scBERT's {ScBERTConfig.n_tokens}."
+            msg = f"Training takes encoders of {ScBERTConfig.n_tokens} tokens, not of {encoder.config.n_tokens}."
             raise ArgumentError(msg)
         del sizes["n_genes"]
         model = cls(adata, vocabulary=vocabulary.symbols, gene_init="random", min_overlap=min_overlap, **sizes)
@@ -439,7 +439,7 @@ class ScBERTModel(StoredModel):
     def _names(self, vocabulary: Iterable[str] | GeneVocabulary | None) -> list[str]:
         """The vocabulary's genes, in their order."""
         if vocabulary is None and self.adata is None:
-            msg = "A model without an AnnData needs the encoder's vocabulary."
+            msg = "Without an AnnData, name the encoder's genes: vocabulary=."
             raise ArgumentError(msg)
         if isinstance(vocabulary, (str, set, frozenset)):
             msg = f"vocabulary is a list of gene names, in the order of the gene vectors; not {vocabulary!r}."

@@ -123,7 +123,7 @@ class ScBERTModule(BaseModuleClass):
         """
         depth = self.encoder.config.depth
         if last_blocks is not None and not 0 <= last_blocks <= depth:
-            msg = f"The encoder has {depth} blocks: train_blocks is None (the whole encoder) or 0…{depth}."
+            msg = f"The encoder has {depth} blocks: train_blocks is None (all of it) or 0…{depth}, not {last_blocks}."
             raise ArgumentError(msg)
         for parameter in self.parameters():
             parameter.requires_grad = last_blocks is None

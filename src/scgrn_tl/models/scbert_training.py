@@ -61,7 +61,7 @@ class MaskedTrainingPlan(TrainingPlan):
         options = {"lr_scheduler_metric": "validation_loss"} | kwargs
         super().__init__(module, lr=lr, weight_decay=weight_decay, eps=eps, **options)
         if self.loss_kwargs:  # where scvi-tools' plan collects what it does not know
-            msg = f"plan_kwargs: there is no {', '.join(map(repr, self.loss_kwargs))}. See MaskedTrainingPlan."
+            msg = f"plan_kwargs: there is no {', '.join(map(repr, self.loss_kwargs))}; leave it out."
             raise ArgumentError(msg)
         self._one_cycle = one_cycle
 

@@ -323,7 +323,10 @@ class ScoringModel:
         shape = None if inputs.embedding is None else inputs.embedding.shape
         if len(standard) != len(self._members) or any(values.shape != shape for values in standard):
             found = [tuple(values.shape) for values in standard]
-            msg = f"One embedding for each of {len(self._members)} members, {shape} when standardised, not {found}."
+            msg = (
+                f"One embedding for each of {len(self._members)} members, {shape} when standardised, not {found}. "
+                "Give them in the order of the members."
+            )
             raise ArgumentError(msg)
         self._members = [
             replace(member, inputs=member.inputs.with_embedding(values))

@@ -266,7 +266,7 @@ class ScTransNetModule(nn.Module):
         parts = [genes.features[:, :0]] if embedding is None else [embedding]
         if self.gnn is not None:
             if graph is None:
-                msg = "A model with a GNN needs the graph."
+                msg = "A model with a GNN needs the graph. Pass it, or leave the GNN out: use_gnn=False."
                 raise ArgumentError(msg)
             parts.append(self.gnn(genes.features, graph))
         return torch.cat(parts, dim=1)

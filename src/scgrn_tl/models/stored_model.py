@@ -132,7 +132,7 @@ class StoredModel(BaseModelClass):
             model = cls(saved.adata, saved.registry, **(saved.init_params | {"gene_init": "random"}))
         except (TypeError, KeyError, AttributeError) as error:
             msg = f"The model in {dir_path} is damaged: {error!r}."
-            raise WeightsError(msg) from error
+            raise WeightsError(msg, page="own-encoders") from error
         model.init_params_ = saved.attributes.pop("init_params_")
         for name, value in saved.attributes.items():
             setattr(model, name, value)
@@ -203,12 +203,12 @@ class _Saved:
         """
         if infinite := [name for name, tensor in self.tensors.items() if not bool(tensor.isfinite().all())]:
             msg = f"{self.source}: tensor {infinite[0]!r} holds NaN or infinite values."
-            raise WeightsError(msg)
+            raise WeightsError(msg, page="own-encoders")
         try:
             module.load_state_dict(self.tensors)
         except RuntimeError as error:
             msg = f"The tensors in {self.source} do not fit the model that is described beside them: {error}"
-            raise WeightsError(msg) from error
+            raise WeightsError(msg, page="own-encoders") from error
 
 
 def _write(
@@ -260,22 +260,28 @@ def _read(
     attributes, expected = _read_description(folder, prefix)
     registry, arguments = attributes.pop("registry_"), attributes["init_params_"]
     if registry.get("model_name") != class_name:
-        msg = f"It appears you are loading a model of another class: {registry.get('model_name')!r}."
+        msg = (
+            f"It appears you are loading a model of another class: {registry.get('model_name')!r}. "
+            "Load it by the class of that name."
+        )
         raise ArgumentError(msg)
     tensors_file, _ = _paths(folder, prefix)
     if (found := file_sha256(tensors_file)) != expected:
         msg = f"{tensors_file} has SHA-256 {found}, but {expected} is expected: it is damaged, or of another model."
-        raise WeightsError(msg)
+        raise WeightsError(msg, page="own-encoders")
     try:
         tensors = load_file(tensors_file)
     except (ValueError, SafetensorError) as error:
         msg = f"{tensors_file} is damaged: {error!r}."
-        raise WeightsError(msg) from error
+        raise WeightsError(msg, page="own-encoders") from error
     stored = Path(folder) / f"{prefix}adata.h5ad"
     if adata is None and stored.exists():
         adata = anndata.read_h5ad(stored)
     elif adata is None:
-        warn_user("No AnnData was saved with the model and none is given: the model is loaded without one.")
+        warn_user(
+            "No AnnData was saved with the model and none is given: the model is loaded without one. "
+            "To train or to embed, load it with one: `ScBERTModel.load(folder, adata)`."
+        )
     init_params = {**arguments["non_kwargs"], **arguments["kwargs"]}
     return _Saved(
         tensors, attributes, registry, init_params, None if adata is None or adata is False else adata, Path(folder)
@@ -288,20 +294,20 @@ def _read_description(folder: str | os.PathLike[str], prefix: str) -> tuple[dict
     for path in (description, tensors_file):
         if not path.exists():
             msg = f"There is no saved ScBERTModel in {folder}: {path.name} is missing."
-            raise WeightsUnavailableError(msg)
+            raise WeightsUnavailableError(msg, page="own-encoders")
     try:
         content = json.loads(description.read_text(encoding="utf-8"))
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         if found != FORMAT:
             msg = f"{description} has format {found!r}; expected {FORMAT!r}."
-            raise WeightsError(msg)
+            raise WeightsError(msg, page="own-encoders")
         version = content["format_version"]
         if not isinstance(version, int) or version > FORMAT_VERSION:
             msg = (
                 f"{description} has format version {version!r} (scgrn_tl {content.get('scgrn_tl_version')}); this "
                 f"version reads up to {FORMAT_VERSION}. Upgrade scgrn_tl."
             )
-            raise WeightsError(msg)
+            raise WeightsError(msg, page="own-encoders")
         attributes = from_json(content["attributes"])
         strange = [name for name in attributes if not name.endswith("_")]
         _ = attributes["registry_"]["setup_args"], attributes["registry_"]["field_registries"]
@@ -311,10 +317,10 @@ def _read_description(folder: str | os.PathLike[str], prefix: str) -> tuple[dict
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"{description} is damaged: {error!r}."
-        raise WeightsError(msg) from error
+        raise WeightsError(msg, page="own-encoders") from error
     if strange:
         msg = f"{description} is damaged: {strange[0]!r} is no attribute that a model keeps."
-        raise WeightsError(msg)
+        raise WeightsError(msg, page="own-encoders")
     return attributes, expected
 
 

@@ -140,11 +140,12 @@ def transfer(
             f"None of the model's {len(fitted):,} regulators is among the data's genes. Name regulators to score "
             "(`tf_names=`), such as `sg.datasets.tf_names('human')`."
         )
-        raise GeneOverlapError(msg)
+        raise GeneOverlapError(msg, page="transfer")
     if state.config.use_gnn and not messages.n_edges:
         warn_user(
             "None of the edges that the model was trained on is among the data's genes: no gene hears of any other. "
-            "Give known edges (`prior=`)."
+            "Give known edges (`prior=`).",
+            page="transfer",
         )
     task = make_task(data, layer=layer, tf_names=sorted(names), embedding=embedding, seed=state.seed or 0)
     # a pair that is asked about makes no regulator of a gene: another pair's score would depend on it

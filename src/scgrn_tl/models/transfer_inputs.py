@@ -73,13 +73,15 @@ class SharedGenes:
                 f"model's {len(state.genes):,} ({', '.join(map(repr, state.genes[:3]))}, …); at least {MIN_SHARED} are "
                 f"needed to tell how expression compares. {hint}".rstrip()
             )
-            raise GeneOverlapError(msg)
+            raise GeneOverlapError(msg, page="transfer")
         unseen = [gene for gene, place in zip(genes, found, strict=True) if place < 0]
         if cased := same_but_case(unseen, state.genes):
             one, other = next(iter(cased.items()))
             warn_user(
                 f"{len(cased)} genes are not among the model's but for their case, such as {one!r} ({other!r}); they "
-                "count as genes that it never saw."
+                "count as genes that it never saw. "
+                "If both are of one organism, `sg.pp.resolve_genes(adata)` brings them together.",
+                page="transfer",
             )
         return cls(genes, rows, found[rows].astype(np.int64))
 
@@ -96,19 +98,19 @@ def check_transferable(state: FittedState) -> None:
             "This model's file is of an older version, which did not keep how its inputs were standardised: it scores "
             "pairs of its own genes only (`model.score(pairs)`). For other data, fit and save it again."
         )
-        raise WeightsError(msg)
+        raise WeightsError(msg, page="transfer")
     if state.reads_expression and state.config.gene_features == "expression":
         msg = (
             "gene_features='expression' reads each cell of the data that the model was fitted to, which other data do "
             "not have. Fit with gene_features='pca'."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="transfer")
     if state.inputs.embedding is not None and state.scales.embedding is None:
         msg = (
             f"Each of the {len(state.members)} members was fitted jointly with an encoder of its own, and these are "
             "not kept. To transfer a joint fit, use `sg.tl.fit_grn(…, joint=True, n_models=1, joint_to=…, model_to=…)`."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="transfer")
 
 
 def read_new_embedding(state: FittedState, adata: AnnData, use_rep: Any) -> np.ndarray | None:
@@ -127,7 +129,7 @@ def read_new_embedding(state: FittedState, adata: AnnData, use_rep: Any) -> np.n
     if scale is None:
         if use_rep is not None:
             msg = f"The model was fitted without a gene embedding: use_rep={use_rep!r} has no use. Leave it out."
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="transfer")
         return None
     fitted_with = [source.key for source in state.sources]
     keys = embedding_keys(use_rep) if use_rep is not None else tuple(key for key in fitted_with if key is not None)
@@ -137,16 +139,19 @@ def read_new_embedding(state: FittedState, adata: AnnData, use_rep: Any) -> np.n
             f"The model was fitted with {len(scale.widths)} gene embeddings ({names}), not with {len(keys)}. Name as "
             "many keys of .varm in the same order (`use_rep=`)."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="transfer")
     for key, source in zip(keys, state.sources, strict=True):
         if key not in adata.varm and source.encoder_sha256 is not None:
             msg = f"Did not find .varm[{key!r}]. {_embed_with(source, key)} Keys of .varm: {sorted(adata.varm)}."
-            raise MissingKeyError(msg)
+            raise MissingKeyError(msg, page="transfer")
     parts = [read_embedding(adata, key) for key in keys]
     for key, part, width in zip(keys, parts, scale.widths, strict=True):
         if part.shape[1] != width:
-            msg = f".varm[{key!r}] is {part.shape[1]} wide, the model's embedding {width}: another encoder made it."
-            raise ArgumentError(msg)
+            msg = (
+                f".varm[{key!r}] is {part.shape[1]} wide, the model's embedding {width}: another encoder made it. "
+                "Name the embedding that it was fitted with (`use_rep=`)."
+            )
+            raise ArgumentError(msg, page="transfer")
     for key, source in zip(keys, state.sources, strict=True):
         _check_encoder(EmbeddingSource.read(adata, key), source, key)
     return join_embeddings(parts).values
@@ -160,7 +165,9 @@ def _check_encoder(found: EmbeddingSource, fitted: EmbeddingSource, key: str) ->
     if found.encoder_sha256 is None:
         warn_user(
             f"The model was fitted with an embedding of the encoder {_named(fitted)}; what made .varm[{key!r}] is not "
-            "recorded. Scores mean nothing if it was another."
+            "recorded. Scores mean nothing if it was another. "
+            f"{_embed_with(fitted, key)}",
+            page="transfer",
         )
         return
     if found.encoder_sha256 != fitted.encoder_sha256:
@@ -168,11 +175,13 @@ def _check_encoder(found: EmbeddingSource, fitted: EmbeddingSource, key: str) ->
             f".varm[{key!r}] was made by the encoder {_named(found)}, the model was fitted with one of "
             f"{_named(fitted)}: their vectors do not compare. {_embed_with(fitted, key)}"
         )
-        raise WeightsError(msg)
+        raise WeightsError(msg, page="transfer")
     if None not in (found.pooled_by, fitted.pooled_by) and found.pooled_by != fitted.pooled_by:
         warn_user(
             f".varm[{key!r}] was pooled over cells by {found.pooled_by!r}, what the model was fitted with by "
-            f"{fitted.pooled_by!r}."
+            f"{fitted.pooled_by!r}. "
+            "Pool alike: `sg.tl.attentive_pool(adata, weighting=…)`.",
+            page="transfer",
         )
 
 
@@ -268,7 +277,7 @@ def _features(state: FittedState, task: GRNTask, shared: SharedGenes) -> tuple[n
     scale = None if state.scales is None else state.scales.moments
     if scale is None:
         msg = "the model does not keep how moments of expression were standardised."
-        raise WeightsError(msg)
+        raise WeightsError(msg, page="transfer")
     reference = own[:, :-3]
     loadings, moments = gene_profile(task.expression, n_components=reference.shape[1], seed=state.seed or 0)
     aligned = align_components(loadings, reference, rows=shared.rows, reference_rows=shared.own_rows)
@@ -278,6 +287,7 @@ def _features(state: FittedState, task: GRNTask, shared: SharedGenes) -> tuple[n
         warn_user(
             f"Expression is on another scale than what the model was fitted to: over the {len(shared.rows):,} shared "
             f"genes its mean is {mean_now:.3g}, and was {mean_before:.3g}. Bring both to one, such as counts (which "
-            "are normalised and logged on the way), or name another layer (`layer=`)."
+            "are normalised and logged on the way), or name another layer (`layer=`).",
+            page="transfer",
         )
     return np.hstack([aligned.loadings, scale.apply(moments)]).astype(np.float32), aligned.agreement

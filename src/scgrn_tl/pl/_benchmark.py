@@ -201,7 +201,8 @@ def _panels(
         if len(given) != n_panels:
             msg = (
                 f"{len(given)} axes for {n_panels} panels: one is needed for each of {n_metrics} metrics and "
-                f"{n_datasets} datasets."
+                f"{n_datasets} datasets. "
+                f"Make them by `plt.subplots({n_metrics}, {n_datasets})`."
             )
             raise ArgumentError(msg)
         return given.reshape(n_metrics, n_datasets)

@@ -92,7 +92,10 @@ def calibration(
             f".varp[{key!r}] (`max_edges`): they are left out."
         )
     if not scored.is_stored.any():
-        msg = f"None of the {part} pairs has a value stored in .varp[{key!r}]: there is nothing to draw."
+        msg = (
+            f"None of the {part} pairs has a value stored in .varp[{key!r}]: there is nothing to draw. "
+            "Fit again with a higher max_edges=."
+        )
         raise ArgumentError(msg)
     labels, probability = scored.labels[scored.is_stored], scored.scores[scored.is_stored]
     metrics = edge_metrics(labels, probability, probability=probability, n_bins=int(n_bins))

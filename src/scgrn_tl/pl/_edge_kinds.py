@@ -82,7 +82,10 @@ def edges_to_draw(
 
     truth = _read_reference(adata, reference, key)
     if not len(_pairs(truth).intersection(_scored_pairs(adata, key, truth))):
-        msg = "No edge of the reference starts at a regulator of this network: nothing can be found or missed."
+        msg = (
+            "No edge of the reference starts at a regulator of this network: nothing can be found or missed. "
+            "Fit with its regulators (`tf_names=`), or give another `reference=`."
+        )
         raise ArgumentError(msg)
     truth = _once_a_pair(truth, directed=directed)
     of_truth = _pairs(truth, directed=directed)
@@ -163,7 +166,10 @@ def _read_reference(adata: AnnData, reference: Any, key: str) -> pd.DataFrame:
     elif isinstance(reference, str) and reference in adata.uns:
         reference = adata.uns[reference]
         if not isinstance(reference, pd.DataFrame):
-            msg = f"reference: the entry of .uns is a {type(reference).__name__}; a table of edges is expected."
+            msg = (
+                f"reference: the entry of .uns is a {type(reference).__name__}; a table of edges is expected. "
+                "Give a DataFrame of 'source' and 'target'."
+            )
             raise ArgumentError(msg)
     network = PriorNetwork.from_any(reference, tuple(adata.var_names), adata=adata, min_edges=1, min_regulators=1)
     return network.to_frame()

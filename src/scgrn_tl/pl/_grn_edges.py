@@ -189,14 +189,17 @@ def grn_edges(
 def _given_places(positions: Mapping[str, Sequence[float]], nodes: list[str]) -> np.ndarray:
     """``float[n, 2]`` in [0, 1]: places of the nodes in the box that all places span."""
     if missing := [node for node in nodes if node not in positions]:
-        msg = f"positions has no place for {missing[0]!r}; it lacks {len(missing):,} of the {len(nodes):,} genes drawn."
+        msg = (
+            f"positions has no place for {missing[0]!r}; it lacks {len(missing):,} of the {len(nodes):,} genes drawn. "
+            "Give all of them one, or leave positions=None."
+        )
         raise ArgumentError(msg)
     try:
         places = np.array([[float(x), float(y)] for x, y in positions.values()])
     except (TypeError, ValueError):
         places = np.full((1, 2), np.nan)
     if not np.isfinite(places).all():
-        msg = "positions has two finite numbers for each gene: {gene: (x, y)}."
+        msg = "Give positions two finite numbers for each gene: {gene: (x, y)}."
         raise ArgumentError(msg)
     low, span = places.min(axis=0), np.ptp(places, axis=0)
     drawn = np.array([positions[node] for node in nodes], dtype=float)

@@ -87,7 +87,10 @@ def stored_scores(adata: AnnData, key: str, pairs: LabeledPairs) -> ScoredPairs:
         raise ArgumentError(msg)
     scores = np.asarray(network.matrix[rows, columns], dtype=np.float64).ravel()
     if not np.isfinite(scores).all():
-        msg = f".varp[{key!r}] has NaN or infinite scores among these {len(scores):,} pairs: they cannot be ranked."
+        msg = (
+            f".varp[{key!r}] has NaN or infinite scores among these {len(scores):,} pairs: they cannot be ranked. "
+            "Run the method again."
+        )
         raise ArgumentError(msg)
     is_stored = np.ones(len(scores), dtype=bool)
     if sparse.issparse(adata.varp[key]):  # of a dense matrix every value was written, zeros too
@@ -132,16 +135,16 @@ def read_predictions(path: str, run: str) -> ScoredPairs:
         with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("labels", "scores")}
     except KeyError as error:
-        msg = f"{run}: {path!r} has no array {error}; 'labels' and 'scores' are expected."
+        msg = f"{run}: {path!r} has no array {error}; 'labels' and 'scores' are expected. Run `sg.bm.run` again."
         raise MissingKeyError(msg) from error
     except (ValueError, OSError, EOFError, BadZipFile) as error:
-        msg = f"{run}: {path!r} cannot be read as an .npz file of predictions ({error})."
+        msg = f"{run}: {path!r} cannot be read as an .npz file of predictions ({error}). Run `sg.bm.run` again."
         raise ArgumentError(msg) from error
     labels, scores = arrays["labels"].astype(bool), arrays["scores"].astype(np.float64)
     if labels.ndim != 1 or labels.shape != scores.shape or not np.isfinite(scores).all():
         msg = (
             f"{run}: {path!r} has labels of shape {labels.shape} and scores of shape {scores.shape}; a label and a "
-            "finite score for each pair are expected."
+            "finite score for each pair are expected. Run `sg.bm.run` again."
         )
         raise ArgumentError(msg)
     return ScoredPairs(labels, scores, np.ones(len(labels), dtype=bool))

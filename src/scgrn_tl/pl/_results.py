@@ -161,7 +161,7 @@ def read_results(
         )
         raise MissingKeyError(msg)
     if not len(table):
-        msg = "The table has no rows: there is nothing to draw."
+        msg = "The table has no rows: there is nothing to draw. Give what `sg.bm.run` or `sg.bm.read_results` returned."
         raise ArgumentError(msg)
     # After a round trip through a file, texts may be categories, and an empty one NaN.
     rows = table[needed].astype({"dataset": str, "method": str, "split": str}).reset_index(drop=True)
@@ -205,7 +205,7 @@ def as_names(chosen: str | Iterable[str] | None, argument: str, known: Sequence[
         msg = f"{argument} has {_listed(unknown)}, not in the table; there are: {_listed(known)}."
         raise ArgumentError(msg)
     if not names:
-        msg = f"{argument} is empty: there is nothing to draw."
+        msg = f"{argument} is empty: there is nothing to draw. Name at least one, or leave it at None for all."
         raise ArgumentError(msg)
     return names
 

@@ -177,7 +177,7 @@ def _curves_of_networks(
     pairs = labeled_part(split, part, adata)
     keys = [key] if isinstance(key, str) else list(dict.fromkeys(key))
     if not keys:
-        msg = "key is empty: there is nothing to draw."
+        msg = "key is empty: there is nothing to draw. Name a network of .varp, or a list of them."
         raise ArgumentError(msg)
     curves = [_measured(name, stored_scores(adata, name, pairs)) for name in keys]
     _check_number(curves, "key")
@@ -249,7 +249,10 @@ def _curve_of_run(row: pd.Series) -> _Curve:
 def _measured(name: str, pairs: ScoredPairs) -> _Curve:
     if pairs.labels.all() or not pairs.labels.any():
         kind = "edges" if len(pairs.labels) and pairs.labels.all() else "non-edges"
-        msg = f"All {len(pairs.labels):,} pairs are {kind}: curves need both."
+        msg = (
+            f"All {len(pairs.labels):,} pairs are {kind}: curves need both. "
+            "Choose another `part=`, or a split with both."
+        )
         raise ArgumentError(msg)
     metrics = edge_metrics(pairs.labels, pairs.scores)
     return _Curve(name, pairs, metrics["auroc"], metrics["auprc"])
@@ -267,7 +270,8 @@ def _check_same_pairs(curves: Sequence[_Curve]) -> None:
             msg = (
                 f"{curve.name!r} and {curves[0].name!r} were not judged on the same pairs (or not in the same order): "
                 f"{int(curve.pairs.labels.sum()):,} edges of {len(curve.pairs.labels):,}, and "
-                f"{int(curves[0].pairs.labels.sum()):,} of {len(curves[0].pairs.labels):,}."
+                f"{int(curves[0].pairs.labels.sum()):,} of {len(curves[0].pairs.labels):,}. "
+                "Draw each alone, or run all with one `split=`."
             )
             raise ArgumentError(msg)
 

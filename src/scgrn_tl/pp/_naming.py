@@ -68,7 +68,7 @@ class Naming:
         if isinstance(vocabulary, str) and vocabulary == "scbert" and to != "human":
             ways = f'`organism={organism!r}, to="human"`' if organism == "mouse" else '`to="human"`'
             msg = f"scBERT's vocabulary is of human genes: bring the names there with {ways}."
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="gene-names")
         names, label = _read_vocabulary(vocabulary)
         used: dict[str, str] = {}
         indices = {name: NameIndex(_table(name, given, used)) for name in dict.fromkeys((organism, to))}
@@ -86,7 +86,7 @@ def _check_organism(argument: str, organism: object, given: Mapping[str, pd.Data
             f"{argument} is one of {', '.join(map(repr, known))}; not {organism!r}. For another organism give its "
             f"names, in the columns of `sg.datasets.gene_names()`: `tables={{{organism!r}: names}}`."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="gene-names")
 
 
 def _table(name: str, given: Mapping[str, pd.DataFrame], used: dict[str, str]) -> pd.DataFrame:
@@ -108,12 +108,12 @@ def _read_vocabulary(vocabulary: Any) -> tuple[list[str] | None, str]:
     if isinstance(vocabulary, str):
         if vocabulary != "scbert":
             msg = f"vocabulary is 'scbert', names of genes or a prior network; not {vocabulary!r}."
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="gene-names")
         return list(datasets.scbert_vocabulary().symbols), "scbert"
     names = _names_in(vocabulary)
     if not names:
-        msg = "The vocabulary has no names."
-        raise ArgumentError(msg)
+        msg = "The vocabulary has no names. Give a list of gene names, a prior network or 'scbert'."
+        raise ArgumentError(msg, page="gene-names")
     return names, f"{len(names):,} names"
 
 
@@ -128,8 +128,8 @@ def _names_in(vocabulary: Any) -> list[str]:
         try:
             columns = edge_columns(vocabulary)
         except PriorError as error:
-            msg = f"vocabulary is no prior network. {error}"
-            raise ArgumentError(msg) from error
+            msg = f"vocabulary is no prior network. {error} Or give a list of gene names, or 'scbert'."
+            raise ArgumentError(msg, page="gene-names") from error
         ends = [vocabulary[column].dropna().astype(str) for column in columns]
         return list(dict.fromkeys(name for end in ends for name in end))
     return list(dict.fromkeys(map(str, vocabulary)))

@@ -166,14 +166,14 @@ def resolve_genes(
 def _check_arguments(min_overlap: float, key_added: str) -> None:
     if not 0 <= min_overlap <= 1:
         msg = f"min_overlap is a share between 0 and 1, not {min_overlap!r}."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="gene-names")
     check_key("key_added", key_added)
 
 
 def _check_columns(adata: AnnData, names: Sequence[str], duplicates: str) -> None:
     if not names:
-        msg = "The AnnData has no genes."
-        raise ArgumentError(msg)
+        msg = "The AnnData has no genes. Look at what filtered them out: `adata.shape` before each step."
+        raise ArgumentError(msg, page="gene-names")
     if duplicates == "keep":
         if len(set(names)) < len(names):
             twice = [name for name, count in Counter(names).items() if count > 1]
@@ -185,7 +185,7 @@ def _check_columns(adata: AnnData, names: Sequence[str], duplicates: str) -> Non
         return
     if adata.isbacked:
         msg = f"duplicates={duplicates!r} changes the columns, which a backed AnnData cannot: use `.to_memory()`."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="gene-names")
     if duplicates == "sum":
         check_summable(adata)
 

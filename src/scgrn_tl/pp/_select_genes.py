@@ -138,7 +138,7 @@ def select_genes(
     variance = None if variances is None else _read_values(data, variances, "variances")
     pvalue = None if p_values is None else _read_values(data, p_values, "p_values")
     if pvalue is not None and ((pvalue < 0) | (pvalue > 1)).any():
-        msg = "p_values lie between 0 and 1."
+        msg = "p_values lie between 0 and 1. Give values as they are, and no logarithms of them."
         raise ArgumentError(msg)
 
     bases, how = _bases(data, pseudotime, groupby, n_knots)
@@ -153,7 +153,7 @@ def select_genes(
             f"No gene varies significantly: none of {counts['n_tested']:,} has a p-value below {counts['cutoff']:.3g} "
             "(`alpha` over the number of genes tested). Raise `alpha`, or test along another pseudotime."
             if pvalue is not None
-            else "No gene varies."
+            else "No gene varies. Name a layer that holds expression of several cells (`layer=`)."
         )
         raise ArgumentError(msg)
 
@@ -200,7 +200,7 @@ def _check_arguments(n_top: int, alpha: float, n_knots: int, tests: dict[str, An
         msg = f"p-values come from one place: give only one of {', '.join(given)}."
         raise ArgumentError(msg)
     if tests["pseudotime"] is not None and not len(tests["pseudotime"]):
-        msg = "pseudotime names a column of .obs, or several; the list is empty."
+        msg = "pseudotime names a column of .obs, or several; the list is empty. Name one, or leave pseudotime=None."
         raise ArgumentError(msg)
     check_key("key_added", key_added)
 
@@ -211,24 +211,27 @@ def _read_values(adata: AnnData, values: str | Sequence[float] | np.ndarray | pd
 
     if isinstance(values, str):
         if values not in adata.var:
-            msg = f"Did not find .var[{values!r}] ({name}). Columns of .var: {sorted(map(str, adata.var))}."
+            msg = (
+                f"Did not find .var[{values!r}] ({name}). Columns of .var: {sorted(map(str, adata.var))}. "
+                "Name one of them, or give a value per gene."
+            )
             raise MissingKeyError(msg)
         values = adata.var[values]
     elif isinstance(values, pd.Series):
         if not values.index.is_unique:
-            msg = f"{name} name a gene more than once."
+            msg = f"{name} name a gene more than once. Drop such rows: `values[~values.index.duplicated()]`."
             raise ArgumentError(msg)
         values = values.reindex(adata.var_names)
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
-        msg = f"{name} are numbers, one per gene."
+        msg = f"{name} are numbers, one per gene. Give a list, an array, a Series by gene or a column of .var."
         raise ArgumentError(msg) from None
     if array.shape != (adata.n_vars,):
         msg = f"{name} have the shape {array.shape}; there are {adata.n_vars} genes."
         raise ArgumentError(msg)
     if not np.isfinite(array).any():
-        msg = f"None of the genes has a value in {name}."
+        msg = f"None of the genes has a value in {name}. Give another column or array, with numbers for these genes."
         raise ArgumentError(msg)
     return array
 
@@ -242,7 +245,10 @@ def _bases(
         return [spline_basis(lineage, n_knots) for lineage in times.T], "spline"
     if groupby is not None:
         if groupby not in adata.obs:
-            msg = f"Did not find .obs[{groupby!r}]. Columns of .obs: {sorted(map(str, adata.obs))}."
+            msg = (
+                f"Did not find .obs[{groupby!r}]. Columns of .obs: {sorted(map(str, adata.obs))}. "
+                "Name one of them by `groupby=`."
+            )
             raise MissingKeyError(msg)
         codes = adata.obs[groupby].astype("category").cat.remove_unused_categories().cat.codes
         return [group_basis(codes.to_numpy(dtype=np.int64))], "groups"
@@ -256,7 +262,8 @@ def _warn_of_cells_left_out(bases: Sequence[np.ndarray]) -> None:
     if inside.mean() < 1 - LEFT_OUT:
         warn_user(
             f"{(~inside).sum():,} of {len(inside):,} cells have no pseudotime or group and are left out of the test. "
-            "Diffusion pseudotime is infinite in cells that the neighbour graph does not connect with the root."
+            "Diffusion pseudotime is infinite in cells that the neighbour graph does not connect with the root. "
+            "Connect them by a larger `n_neighbors=` of `sc.pp.neighbors`."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from scgrn_tl.core import (
     needs_normalization,
     summarize_expression,
 )
+from scgrn_tl.core.expression_places import usable_expression
 from scgrn_tl.core.matrix import BLOCK_VALUES
 from scgrn_tl.core.tokens import log_normalize
 
@@ -49,7 +51,10 @@ def spline_basis(times: np.ndarray, n_knots: int) -> np.ndarray:
 
     timed = np.isfinite(times)
     if len(np.unique(times[timed])) < 2:
-        msg = "A pseudotime has fewer than two different values, and nothing varies along it."
+        msg = (
+            "A pseudotime has fewer than two different values, and nothing varies along it. "
+            "Name another by `pseudotime=`, or leave it out."
+        )
         raise ArgumentError(msg)
     # Of many cells at one time, quantiles coincide: knots are then evenly spaced over the times that there are.
     knots = np.quantile(times[timed], np.linspace(0, 1, n_knots))
@@ -64,7 +69,10 @@ def spline_basis(times: np.ndarray, n_knots: int) -> np.ndarray:
 def group_basis(codes: np.ndarray) -> np.ndarray:
     """An indicator of each group but the first, ``(N, groups - 1)``, out of codes; NaN where a code is negative."""
     if codes.max(initial=-1) < 1:
-        msg = "There is one group of cells, and nothing varies between groups."
+        msg = (
+            "There is one group of cells, and nothing varies between groups. "
+            "Name another column by `groupby=`, or leave it out."
+        )
         raise ArgumentError(msg)
     basis = (codes[:, None] == np.arange(1, codes.max() + 1)).astype(np.float64)
     basis[codes < 0] = np.nan
@@ -85,7 +93,10 @@ class _Regression:
         rank = int((size > size.max(initial=0) * len(inside) * np.finfo(float).eps * 10).sum())
         self.n, self.rank = len(inside), rank
         if self.n - rank - 1 < 1 or not rank:
-            msg = f"An F-test of {rank} coefficients needs more than the {self.n} cells that there are."
+            msg = (
+                f"An F-test of {rank} coefficients needs more than the {self.n} cells that there are. "
+                "Take fewer (`n_knots=`), or leave out `pseudotime=` and `groupby=`."
+            )
             raise ArgumentError(msg)
         self.q = np.zeros((len(basis), rank))
         self.q[self.cells] = left[:, :rank]
@@ -124,11 +135,12 @@ def measure_variation(adata: AnnData, layer: str | None, bases: Sequence[np.ndar
         If a value is negative, NaN or infinite.
     """
     matrix = by_rows(expression_matrix(adata, layer))
-    summary = summarize_expression(matrix, adata.obs_names, adata.var_names)
+    mend = partial(usable_expression, adata, besides=layer)
+    summary = summarize_expression(matrix, adata.obs_names, adata.var_names, mend=mend)
     totals = summary.totals if needs_normalization("auto", summary) else None
     n_cells, n_genes = adata.shape
     if n_cells < 2:
-        msg = "A variance needs two cells or more."
+        msg = "A variance needs two cells or more. Give more cells, or `variances=`."
         raise ArgumentError(msg)
     tests = [_Regression(basis, n_genes) for basis in bases]
     shift, total, squares = np.zeros(n_genes), np.zeros(n_genes), np.zeros(n_genes)

@@ -144,20 +144,20 @@ def batch_agreement(
     for name, count in (("n_neighbors", n_neighbors), ("n_top", n_top), ("max_cells", max_cells)):
         if not isinstance(count, (int, np.integer)) or count < 1:
             msg = f"{name} is a whole number of at least 1, not {count!r}."
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="batches")
     if hidden is not None and not halves:
         msg = "hidden= is what halves are pooled from: pass halves=True with it."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="batches")
     batches = CellGroups.from_obs(adata, batch_key, "batch_key")
     if len(batches.names) < 2:
         msg = f"obs[{batch_key!r}] (batch_key=) has one batch, {batches.names[0]!r}; agreement is between two or more."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="batches")
     if key not in adata.uns:
         msg = (
             f"Did not find the embeddings of the batches. Run `sg.tl.scbert_embed(adata, groupby={batch_key!r}, "
             f"key_added={key!r}, …)` first."
         )
-        raise MissingKeyError(msg)
+        raise MissingKeyError(msg, page="batches")
     embedding = read_stored_embedding(adata, key)
     of_batches = _stored_embeddings(adata, batches, key, batch_key)
     n_cells = {name: int((mask & embedding.pooled).sum()) for name, mask in batches.masks().items()}
@@ -207,13 +207,13 @@ def _stored_embeddings(adata: AnnData, batches: CellGroups, key: str, batch_key:
             f"Did not find .varm of {len(absent)} of the {len(batches.names)} batches ({', '.join(absent[:3])}). Run "
             f"`sg.tl.scbert_embed(adata, groupby={batch_key!r}, key_added={key!r}, …)` first."
         )
-        raise MissingKeyError(msg)
+        raise MissingKeyError(msg, page="batches")
     if (why := why_of_others(adata, key, batches, batch_key)) is not None:
         msg = (
             f"The embeddings varm[{f'{key}_<batch>'!r}] are not those of the batches in obs[{batch_key!r}] as it is "
             f"now. {why} Run `sg.tl.scbert_embed(adata, groupby={batch_key!r}, key_added={key!r}, …)` again."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="batches")
     return {name: np.asarray(adata.varm[f"{key}_{name}"]) for name in batches.names}
 
 
@@ -235,7 +235,7 @@ def _draw_halves(batches: CellGroups, pooled: np.ndarray, seed: int) -> list[_Ha
             f"Batch {smallest!r} has {len(members[smallest])} embedded cells, and halves of fewer than {MIN_HALF} say "
             "little: pass halves=False, or leave that batch out."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="batches")
     generator = np.random.default_rng(seed)
     halves = []
     for name, rows in members.items():
@@ -271,7 +271,7 @@ def _compare(parts: dict[str, list[np.ndarray]], n_cells: dict[str, int], k: int
     n_genes = int(known.sum())
     if n_genes < k + 2:
         msg = f"The batches share {n_genes} embedded genes; n_neighbors={k} takes at least {k + 2}."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="batches")
     parts = {name: [part[known] for part in own] for name, own in parts.items()}
     nearest = {name: [nearest_genes(part, k) for part in own] for name, own in parts.items()}
     rows = []

@@ -82,7 +82,7 @@ class CellGroups:
         labels = tuple(map(str, values.categories))
         names = tuple(map(clean_name, labels))
         if not names:
-            msg = f"obs[{key!r}] ({argument}=) has no value for any cell."
+            msg = f"obs[{key!r}] ({argument}=) has no value for any cell. Name another column."
             raise ArgumentError(msg)
         if most is not None and len(names) > most:
             msg = (

@@ -43,7 +43,10 @@ class CellResampling:
         n_units = int(self.unit_of.max(initial=-1)) + 1
         if n_units < 2:
             what = "1 cell" if unit is None else f"1 value of obs[{unit!r}] (unit=)"
-            msg = f"There is only {what} to draw from: a bootstrap needs at least 2."
+            msg = (
+                f"There is only {what} to draw from: a bootstrap needs at least 2. "
+                "Draw cells in place of units, `unit=None`, or give more of them."
+            )
             raise ArgumentError(msg)
         self.stratum_of = np.zeros(n_units, dtype=np.int64)  # of each unit
         if strata is not None:

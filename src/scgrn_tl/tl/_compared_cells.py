@@ -69,7 +69,7 @@ def choose_groups(groups: CellGroups, group: str | None, reference: str | None, 
             f"obs[{groupby!r}] (groupby=) has one group only, {labels}: there is nothing to compare it with. Name a "
             "column that tells at least two groups of cells apart."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="groups")
     if group is None and reference is None and len(names) == 2:
         return names[1], names[0]
     if group is None:
@@ -77,7 +77,7 @@ def choose_groups(groups: CellGroups, group: str | None, reference: str | None, 
             f"obs[{groupby!r}] (groupby=) has {len(names)} groups: {labels}. Say which to compare with which: "
             "`group=`, and `reference=` (another one, or 'rest')."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="groups")
     chosen, against = clean_name(group), REST if reference is None else clean_name(reference)
     for argument, name, given in (("group", chosen, group), ("reference", against, reference)):
         if name not in names and not (argument == "reference" and name == REST):
@@ -85,10 +85,13 @@ def choose_groups(groups: CellGroups, group: str | None, reference: str | None, 
                 f"{argument}={given!r} is no group of obs[{groupby!r}].{did_you_mean(str(given), groups.labels)} "
                 f"There are {labels}."
             )
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="groups")
     if chosen == against:
-        msg = f"group and reference are both {chosen!r}: there is nothing to compare."
-        raise ArgumentError(msg)
+        msg = (
+            f"group and reference are both {chosen!r}: there is nothing to compare. "
+            "Name another group, or reference='rest'."
+        )
+        raise ArgumentError(msg, page="groups")
     return chosen, against
 
 
@@ -132,12 +135,13 @@ def compared_cells(
             f"Group {groups.shown(few[0])!r} has {sizes[few[0]]} cells{where}; at least {min_cells} are needed "
             "(min_cells=)."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="groups")
     if n_left_out:
         n_all = int((in_group | in_reference).sum())
         warn_user(
             f"{n_left_out:,} of {n_all:,} cells are left out: their stratum has fewer than {FEWEST_OF_STRATUM} cells "
-            "of either group, or they are in none (strata=)."
+            "of either group, or they are in none (strata=).",
+            page="groups",
         )
     cells = np.flatnonzero(usable)
     number = np.unique(stratum[cells], return_inverse=True)[1].astype(np.int64)

@@ -107,7 +107,7 @@ def _named(adata: AnnData, edges: Any, genes: tuple[str, ...]) -> PriorNetwork:
         network = PriorNetwork.from_any(edges, genes, adata=adata, min_edges=1, min_regulators=1)
     except PriorError as error:
         msg = f"edges= cannot be compared. {error}"
-        raise PriorError(msg) from error
+        raise PriorError(msg, page="groups") from error
     if n_unknown := _n_unknown(network):
         such = f", such as {', '.join(map(repr, names[:3]))}" if names else ""
         warn_user(
@@ -154,7 +154,7 @@ def _network(adata: AnnData, key: str) -> sparse.csr_matrix | None:
             f".varp[{key!r}] holds scores, not probabilities, so that none is 'likely'. Name the edges to compare: "
             "`edges=sg.get.grn_df(adata, top_n=2000)`."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="groups")
     return network.matrix
 
 
@@ -168,7 +168,7 @@ def _likely(
             f"Did not find .varp[{key!r}]. Run `sg.tl.fit_grn(adata, prior, groupby=…)` first, or name the edges to "
             "compare by `edges=`."
         )
-        raise MissingKeyError(msg)
+        raise MissingKeyError(msg, page="groups")
     highest = networks[0]
     for matrix in networks[1:]:
         highest = highest.maximum(matrix)
@@ -177,7 +177,7 @@ def _likely(
     kept = (highest.data >= np.float32(min_probability)) & (highest.row != highest.col) & (highest.data > 0)
     if not kept.any():
         msg = f"No edge of .varp[{key!r}] is as likely as min_probability={min_probability!r}: lower it."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="groups")
     return highest.row[kept].astype(np.int64), highest.col[kept].astype(np.int64), -highest.data[kept].astype(float)
 
 

@@ -160,7 +160,7 @@ def edge_evidence(
     resampling = CellResampling(data, unit=unit, strata=strata)
     pairs = _Pairs.of(fitted.network)
     if not len(pairs.rows):
-        msg = f".varp[{key!r}] holds no pair."
+        msg = f".varp[{key!r}] holds no pair. Run `sg.tl.fit_grn` again."
         raise ArgumentError(msg)
     task = make_task(
         data, layer=fitted.layer, prior=fitted.prior, split=fitted.split, tf_names=fitted.regulators, device=where

@@ -79,7 +79,10 @@ def check_paths(
             msg = "attention_to names a place for attention, but store_attention=False leaves it out: give one of both."
             raise ArgumentError(msg)
         if hidden_to is not None and Path(attention_to).resolve() == Path(hidden_to).resolve():
-            msg = f"attention_to and hidden_to are both {str(attention_to)!r}; each needs a path of its own."
+            msg = (
+                f"attention_to and hidden_to are both {str(attention_to)!r}; each needs a path of its own. "
+                "Change one of them."
+            )
             raise ArgumentError(msg)
         AttentionStore.check_replaceable(attention_to)
     if hidden_to is not None:
@@ -102,7 +105,7 @@ def choose_cells(empty: np.ndarray, n_cells: int | None, seed: int, *, warn: boo
     """Ascending row numbers of the cells to encode; warns of those without counts."""
     cells = np.flatnonzero(~empty)
     if not len(cells):
-        msg = "Every cell is empty: there is no expression to embed."
+        msg = "Every cell is empty: there is no expression to embed. Name the layer that holds expression (`layer=`)."
         raise ExpressionError(msg)
     if warn and empty.any():
         warnings.warn(

@@ -80,7 +80,10 @@ class StoredCells:
             for place, states in self.store.batches(self.rows_in_store[cells], step):
                 rows = cells[place]
                 if not np.isfinite(states).all():
-                    msg = f"{self.store.path} lacks hidden states of cells that were pooled: it is of another run."
+                    msg = (
+                        f"{self.store.path} lacks hidden states of cells that were pooled: it is of another run. "
+                        "Run `sg.tl.scbert_embed(adata, hidden_to=…)` again."
+                    )
                     raise ArgumentError(msg)
                 attention = self.stored_attention
                 values = np.ones((len(rows), n_genes)) if attention is None else np.asarray(attention[rows])

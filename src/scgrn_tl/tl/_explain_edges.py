@@ -150,11 +150,11 @@ def explain_edges(
     check_key("key_added", key_added)
     if key_added in {key, rep}:
         msg = f"key_added={key_added!r} is where the network or the embedding is; choose another name."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="explain")
     for name, value in {"top_n": top_n, "n_cells": n_cells, "n_messages": n_messages}.items():
         if value < 1:
             msg = f"{name} is a whole number above 0, not {value!r}."
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="explain")
     groups = None if groupby is None else CellGroups.from_obs(adata, groupby, "groupby")
     table = _edge_table(adata, edges, key, top_n)
     genes = list(dict.fromkeys([*table["source"], *table["target"]]))
@@ -173,7 +173,7 @@ def explain_edges(
     absent = {name: part for name, part in parts.items() if isinstance(part, str)}
     if len(absent) == len(parts):
         msg = f"There is nothing to explain .varp[{key!r}] with. {' '.join(absent.values())}"
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="explain")
     for name, reason in absent.items():
         if name != "cells" or rep is not None:  # else it was asked for
             warn_user(f"The explanation is without {name}. {reason}")
@@ -200,8 +200,8 @@ def _edge_table(adata: AnnData, edges: Any, key: str, top_n: int) -> pd.DataFram
     if edges is None:
         table = grn_df(adata, key=key, min_probability=None, top_n=top_n)
         if not len(table):
-            msg = f".varp[{key!r}] holds no edge."
-            raise ArgumentError(msg)
+            msg = f".varp[{key!r}] holds no edge. Run `sg.tl.fit_grn` again."
+            raise ArgumentError(msg, page="explain")
     else:
         pairs = pd.DataFrame(pairs_of(edges), columns=["source", "target"])
         sources, targets = pairs["source"].unique(), pairs["target"].unique()
@@ -215,7 +215,7 @@ def _edge_table(adata: AnnData, edges: Any, key: str, top_n: int) -> pd.DataFram
                 f"The edge {first['source']} → {first['target']} is not stored in .varp[{key!r}]: it has not the score "
                 "to be among the `max_edges` kept, or is a gene with itself. Fit with a higher max_edges=."
             )
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="explain")
     log_odds = logit(table["probability"].to_numpy(dtype=np.float64).clip(_CERTAIN, 1 - _CERTAIN))
     specificity = table["specificity"].to_numpy(dtype=np.float64)
     return pd.DataFrame(
@@ -247,7 +247,7 @@ def _check_names(adata: AnnData, sources: np.ndarray, targets: np.ndarray, key: 
             f"{len(scored):,} regulators of .varp[{key!r}] are var_names[var[{flag!r}]]; others are scored with "
             "`sg.tl.fit_grn(tf_names=…)`."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="explain")
 
 
 def _explain_hubs(table: pd.DataFrame, key: str) -> _Part | str:
@@ -275,7 +275,7 @@ def _explain_cells(
             f"obsm[{slot!r}] has {attention.shape[1]} columns, but {names_of} names {len(embedding.stored.genes)} "
             "genes. Run `sg.tl.scbert_embed` again."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="explain")
     columns = pd.Index(embedding.stored.genes).get_indexer(genes)
     is_known = columns >= 0
     has_vector = np.isfinite(embedding.vectors[adata.var_names.get_indexer(genes)]).all(axis=1)

@@ -108,7 +108,10 @@ def _members(adata: AnnData, params: Mapping[str, Any]) -> np.ndarray:
     found = 0 if members is None else int(members.sum())
     if members is None or found != int(params.get("n_cells", found)):
         n_cells = params.get("n_cells")
-        msg = f"obs[{column!r}] has {found} cells of group {group!r}; the network was fitted to {n_cells}."
+        msg = (
+            f"obs[{column!r}] has {found} cells of group {group!r}; the network was fitted to {n_cells}. "
+            "Put back the column that it was fitted with, or run `sg.tl.fit_grn` again."
+        )
         raise ArgumentError(msg)
     return members
 

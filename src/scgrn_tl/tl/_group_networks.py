@@ -73,7 +73,7 @@ def check_groups(adata: AnnData, groupby: str | None, pooling: float, *, key: st
     """
     if pooling < 0:
         msg = f"group_pooling is a number of cells of at least 0, `float('inf')` among them, not {pooling!r}."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="groups")
     if groupby is None:
         return None
     groups = CellGroups.from_obs(adata, groupby, "groupby")
@@ -84,7 +84,7 @@ def check_groups(adata: AnnData, groupby: str | None, pooling: float, *, key: st
             f"result is kept, such as {f'{key}_{strange[0]}'!r}. Rename it: "
             f"{rename_advice(groupby, groups.shown(strange[0]))}."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="groups")
     return groups
 
 
@@ -94,7 +94,9 @@ def warn_of_small_groups(groups: CellGroups, groupby: str) -> None:
     if small := [f"{label!r} ({size})" for label, size in sizes if size < MIN_CELLS]:
         warn_user(
             f"{len(small)} of the {len(groups.names)} groups of obs[{groupby!r}] have fewer than {MIN_CELLS} cells and "
-            f"get the network of all cells: {', '.join(small[:5])}{', …' if len(small) > 5 else ''}."
+            f"get the network of all cells: {', '.join(small[:5])}{', …' if len(small) > 5 else ''}. "
+            "Merge such groups, or leave their cells out.",
+            page="groups",
         )
 
 

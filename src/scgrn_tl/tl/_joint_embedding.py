@@ -51,23 +51,23 @@ def check_joint(
     if not joint:
         if joint_to is not None:
             msg = f"joint_to={str(joint_to)!r} is where joint training keeps its encoder: pass joint=True with it."
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="joint-training")
         if idle := [name for name in params if name.startswith("joint_")]:
             msg = f"{', '.join(idle)} is of joint training, which joint=False leaves out: pass joint=True with it."
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="joint-training")
         return
     if "joint_lr" not in entry.parameters or not entry.uses_embedding or entry.role != "method":
         msg = f"joint=True trains scTransNet's encoder; method={entry.name!r} has none. Use method='sctransnet'."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="joint-training")
     if not isinstance(use_rep, str):
         msg = (
             f"joint=True trains the encoder of one gene embedding, but use_rep={use_rep!r}. Name the embedding that "
             "`sg.tl.scbert_embed` made, such as use_rep='scbert'."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="joint-training")
     if use_rep == f"{key_added}_scbert":
         msg = f"The trained embedding would take the place of varm[{use_rep!r}], that it starts from: change key_added."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="joint-training")
     record = adata.uns.get(use_rep)
     if use_rep in adata.varm and not (isinstance(record, dict) and {"genes", "weights"} <= set(record)):
         msg = (
@@ -75,17 +75,17 @@ def check_joint(
             f"embedding as `sg.tl.scbert_embed(adata, key_added={use_rep!r})` writes it. Run that, name another "
             "use_rep, or leave joint=False."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="joint-training")
     if use_rep in adata.varm and adata.uns[use_rep]["params"].get("batch_key") is not None:
         msg = (
             f"joint=True pools all cells together, but varm[{use_rep!r}] weighs batches alike (batch_key=). Run "
             "`sg.tl.scbert_embed` without batch_key and under another key_added, and name that as use_rep."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="joint-training")
     if joint_to is not None:
         if n_models > 1:
             msg = f"joint_to keeps one encoder, but n_models={n_models} train one each. Use n_models=1."
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="joint-training")
         check_encoder_folder(joint_to, argument="joint_to")
 
 

@@ -50,6 +50,9 @@ def read_stored_embedding(adata: AnnData, key: str) -> StoredEmbedding:
         raise MissingKeyError(msg)
     pooled = obs_column(adata, f"{key}_pooled").to_numpy(dtype=bool)
     if not pooled.any():
-        msg = f"None of the cells left in this AnnData was encoded (obs[{key + '_pooled'!r}] is False for all)."
+        msg = (
+            f"None of the cells left in this AnnData was encoded (obs[{key + '_pooled'!r}] is False for all). "
+            "Run `sg.tl.scbert_embed` on them."
+        )
         raise ArgumentError(msg)
     return StoredEmbedding(record, tuple(map(str, record["genes"])), pooled)

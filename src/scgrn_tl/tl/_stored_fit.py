@@ -72,7 +72,7 @@ class StoredFit:
                 f"{where} was changed since the network was fitted: its mean, logged, was {before:.6g}, is {now:.6g}. "
                 "Run `sg.tl.fit_grn` again, or put back what it was fitted to."
             )
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="trust")
 
 
 def read_stored_fit(adata: AnnData, key: str, split: EdgeSplit | None) -> StoredFit:
@@ -106,14 +106,14 @@ def read_stored_fit(adata: AnnData, key: str, split: EdgeSplit | None) -> Stored
             f".varp[{key!r}] was not fitted to known edges, and has no probabilities of which evidence could be given. "
             "Run `sg.tl.fit_grn(adata, prior)`; `sg.tl.infer_grn(n_models=…)` gives the spread of its scores."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="trust")
     _check_is_plain(record, params, key)
     reps = tuple(np.atleast_1d(params.get("use_rep", [])).astype(str).tolist())
     _check_data(adata, record, key, reps)
     frame = stored_prior(adata, key)
     if frame is None or "trained_on" not in frame:
         msg = f".uns[{key!r}] does not tell which edges were trained on. Run `sg.tl.fit_grn` again."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="trust")
     prior = PriorNetwork.from_any(frame, adata.var_names, min_edges=1, min_regulators=1)
     return StoredFit(
         entry=entry,
@@ -137,19 +137,19 @@ def _check_is_plain(record: Mapping[str, Any], params: Mapping[str, Any], key: s
             f".varp[{key!r}] is of a model that was fitted to other data (`sg.tl.transfer_grn`): nothing was fitted to "
             "these cells. Ask for the evidence where the model was fitted, or fit here: `sg.tl.fit_grn(adata, prior)`."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="trust")
     if "group" in params:
         msg = (
             f".varp[{key!r}] is the network of a group of cells, which is pooled with that of all cells. Ask for the "
             "evidence of all cells' network, or fit to the group alone: `sg.tl.fit_grn(adata[cells].copy(), prior)`."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="trust")
     if bool(params.get("joint", False)):
         msg = (
             f".varp[{key!r}] was fitted with joint=True, which trains the encoder along: every resample would have to "
             "train it anew. Fit with joint=False, or keep the encoder (`joint_to=`) and fit to its embedding."
         )
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="trust")
 
 
 def _check_data(adata: AnnData, record: Mapping[str, Any], key: str, reps: tuple[str, ...]) -> None:
@@ -157,19 +157,19 @@ def _check_data(adata: AnnData, record: Mapping[str, Any], key: str, reps: tuple
     data = record.get("data", {})
     if not data or n_renamed(adata, key):
         msg = f"Genes were renamed, or an older version fitted .varp[{key!r}]. Run `sg.tl.fit_grn` again."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="trust")
     for name, found, what in (("n_cells", adata.n_obs, "cells"), ("n_genes", adata.n_vars, "genes")):
         if int(data[name]) != found:
             msg = (
                 f".varp[{key!r}] was fitted to {int(data[name]):,} {what}, and there are {found:,}: resamples would be "
                 "of other data than the network. Run `sg.tl.fit_grn` again."
             )
-            raise ArgumentError(msg)
+            raise ArgumentError(msg, page="trust")
     now = data_record(adata, reps).get("embedding_sha256", [])
     before = np.atleast_1d(data.get("embedding_sha256", [])).astype(str).tolist()
     if changed := [rep for rep, one, other in zip(reps, now, before, strict=True) if one != other]:
         msg = f"varm[{changed[0]!r}] was changed since the network was fitted with it: run `sg.tl.fit_grn` again."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="trust")
 
 
 def _method_parameters(entry: Method, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,13 +196,13 @@ def _split_of(
                 f".varp[{key!r}] was fitted with a generator as rng, so that its split cannot be drawn again. Pass "
                 "the split that the fit was given, or fit with a seed: `sg.tl.fit_grn(…, rng=0)`."
             )
-            raise SplitError(msg)
+            raise SplitError(msg, page="trust")
         (seed,) = spawn_seeds(int(params["rng"]), 1)
         fraction = float(params["validation_fraction"])
         split = split_edges(prior, validation_fraction=fraction, test_fraction=0.0, rng=seed)
     elif not isinstance(split, EdgeSplit):
         msg = f"split is an EdgeSplit, such as `sg.bm.split_edges` makes; not a {type(split).__name__}."
-        raise ArgumentError(msg)
+        raise ArgumentError(msg, page="trust")
     split.check_genes(prior.genes)
     names = frame[["source", "target"]].astype(str).to_numpy()
     is_trained = frame["trained_on"].to_numpy(dtype=bool)
@@ -213,9 +213,10 @@ def _split_of(
     )
     if not same:
         msg = (
-            f"The split given is not the one that .varp[{key!r}] was fitted with: their edges differ."
+            f"The split given is not the one that .varp[{key!r}] was fitted with: their edges differ. "
+            "Pass the one that it was given, or fit again with this one."
             if given
             else f"The split that .varp[{key!r}] was fitted with is not stored: pass the one that `fit_grn` was given."
         )
-        raise SplitError(msg)
+        raise SplitError(msg, page="trust")
     return split

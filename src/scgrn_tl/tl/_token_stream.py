@@ -140,7 +140,10 @@ def check_listed_genes(adata: AnnData, genes: Iterable[str] | str | None) -> Non
     known = set(map(str, adata.var_names))
     unknown = [gene for gene in genes if gene not in known]
     if unknown or not genes:
-        msg = f"{len(unknown)} of the {len(genes)} listed genes are not in var_names: {', '.join(unknown[:5])}."
+        msg = (
+            f"{len(unknown)} of the {len(genes)} listed genes are not in var_names: {', '.join(unknown[:5])}. "
+            "Names are those of `adata.var_names`."
+        )
         raise ArgumentError(msg)
 
 
