@@ -450,6 +450,7 @@ def test_data_and_networks_of_another_kind(adata):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:In . of . resamples:UserWarning")
 def test_sctransnet_in_any_number_of_processes(simulated):
     adata = simulated.copy()
     sg.tl.fit_grn(adata, adata.uns["ground_truth"], use_rep=None, n_models=2, **FAST)
