@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scgrn_tl._settings import settings
 from scgrn_tl.core import GRNScores
+from scgrn_tl.core.progress_bar import progress_bar
 
 from ._isolation import Outcome, run_isolated
 from ._results_folder import ResultsFolder, row_key
@@ -175,8 +175,6 @@ class Runner:
     def _isolated(
         self, function: Callable[..., Any], job_of: Callable[[Unit], tuple[Any, ...]], units: Sequence[Unit], label: str
     ) -> Iterator[tuple[int, Outcome]]:
-        from tqdm.auto import tqdm
-
         def job_or_error(unit: Unit) -> tuple[Any, ...] | Exception:
             try:
                 return job_of(unit)
@@ -184,7 +182,7 @@ class Runner:
                 return error
 
         outcomes = run_isolated(function, map(job_or_error, units), n_jobs=self.n_jobs, timeout=self.timeout)
-        yield from tqdm(outcomes, total=len(units), desc=label, delay=2, disable=not settings.progress)
+        yield from progress_bar(outcomes, total=len(units), desc=label)
 
 
 def _embedding_job(unit: Unit) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from scgrn_tl._settings import settings
 
 from .argument_types import typed_arguments
 from .errors import ArgumentError
+from .progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -59,7 +60,6 @@ def parallel_map(
         If ``function`` is none, or ``n_jobs`` is 0.
     """
     from joblib import Parallel, delayed, effective_n_jobs
-    from tqdm.auto import tqdm
 
     check_n_jobs(n_jobs)
     if len(parts) == 1:
@@ -73,5 +73,4 @@ def parallel_map(
     except ValueError:  # a backend that cannot hand results over as they come
         pool = Parallel(n_jobs=n_jobs)
     results = pool(calls)
-    hidden = description is None or not settings.progress
-    yield from tqdm(results, total=len(parts), desc=description, delay=2, disable=hidden)
+    yield from progress_bar(results, hidden=description is None, total=len(parts), desc=description)

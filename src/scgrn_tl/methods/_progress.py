@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from scgrn_tl.core.progress_bar import progress_bar
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -17,11 +19,7 @@ def progress(label: str, total: int, *, unit: str = "epoch") -> Iterator[Callabl
 
     Its clock starts with the first call: what is prepared before tells nothing of how long epochs take.
     """
-    from tqdm.auto import tqdm
-
-    from scgrn_tl._settings import settings
-
-    with tqdm(total=total, desc=label, unit=unit, delay=2, disable=not settings.progress) as bar:
+    with progress_bar(total=total, desc=label, unit=unit) as bar:
 
         def advance() -> object:
             if bar.n == 0 and not bar.disable:

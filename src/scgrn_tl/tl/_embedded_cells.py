@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from scgrn_tl.core import ArgumentError, MissingKeyError
+from scgrn_tl.core.progress_bar import progress_bar
 
 from ._encoded_again import READ_BYTES, EncodedCells, read_attention
 from ._hidden_store import HiddenStore
@@ -67,16 +68,13 @@ class StoredCells:
 
     def hidden(self, cells: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor, np.ndarray]]:
         import torch
-        from tqdm.auto import tqdm
-
-        from scgrn_tl._settings import settings
 
         n_genes = int(self.store.array.shape[1])
         step = max(1, READ_BYTES // (n_genes * self.dim * 4))
         # ascending rows of the store read each of its chunks once
         order = np.argsort(self.rows_in_store[cells])
         cells = cells[order]
-        with tqdm(total=len(cells), desc="Pooling", unit="cell", delay=2, disable=not settings.progress) as bar:
+        with progress_bar(total=len(cells), desc="Pooling", unit="cell") as bar:
             for place, states in self.store.batches(self.rows_in_store[cells], step):
                 rows = cells[place]
                 if not np.isfinite(states).all():

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scgrn_tl._settings import settings
 from scgrn_tl.core import ArgumentError, peak_memory, total_memory
+from scgrn_tl.core.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -107,7 +107,6 @@ class CellEncoder:
         ``int64[B]`` row numbers, and their ``Encoding`` on the device.
         """
         import torch
-        from tqdm.auto import tqdm
 
         from scgrn_tl.models.threads import threads_for
 
@@ -118,14 +117,7 @@ class CellEncoder:
         autocast = torch.autocast(self.device.partition(":")[0], getattr(torch, self.dtype), enabled=half)
         with (
             closing(self.stream.batches(cells, self.batch_size)) as batches,
-            tqdm(
-                total=n_before + len(cells),
-                initial=n_before,
-                desc=label,
-                unit="cell",
-                delay=2,
-                disable=not settings.progress,
-            ) as bar,
+            progress_bar(total=n_before + len(cells), initial=n_before, desc=label, unit="cell") as bar,
         ):
             began: float | None = time.monotonic()
             for rows, tokens in batches:

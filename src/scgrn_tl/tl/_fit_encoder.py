@@ -15,6 +15,7 @@ import numpy as np
 
 from scgrn_tl._settings import settings
 from scgrn_tl.core import ArgumentError, GeneVocabulary, check_unique_genes
+from scgrn_tl.core.progress_bar import progress_bar
 from scgrn_tl.core.slots import Slots, run_record, write_slots
 
 from ._encoder_training import EncoderShape, TrainingCells
@@ -201,8 +202,6 @@ def _train(
     device: str,
     min_overlap: float,
 ) -> tuple[ScBERT, GeneVocabulary, dict[str, Any]]:
-    from tqdm.auto import tqdm
-
     from scgrn_tl.core import spawn_seeds
     from scgrn_tl.models import ScBERTModel
     from scgrn_tl.models.lightning_manners import lightning_device
@@ -215,7 +214,7 @@ def _train(
             model = ScBERTModel(adata, vocabulary=names, seed=weights_seed, min_overlap=min_overlap, **asdict(start))
         else:
             model = ScBERTModel.from_encoder(adata, start.model, start.vocabulary, min_overlap=min_overlap)
-        with tqdm(desc="Training an encoder", unit="epoch", delay=2, disable=not settings.progress) as bar:
+        with progress_bar(desc="Training an encoder", unit="epoch") as bar:
 
             def on_epoch(max_epochs: int) -> None:
                 bar.total = max_epochs
