@@ -16,6 +16,7 @@ import scgrn_tl as sg
 
 TUTORIALS = Path(__file__).parents[1] / "tutorials"
 SMALL = {"dim": 16, "depth": 1, "heads": 2, "dim_head": 8, "max_epochs": 1, "max_cells": 64, "max_genes": 256}
+SLOW = {"genelink", "gnnlink", "sctransnet_paper"}
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,7 +35,7 @@ def code_of(notebook: Path) -> str:
 @pytest.fixture
 def _small(monkeypatch, tmp_path):
     """Encoders and fits of seconds; what else the notebooks call is as they call it."""
-    embed, pretrain, fit = sg.tl.scbert_embed, sg.tl.scbert_pretrain, sg.tl.fit_grn
+    embed, pretrain, fit, bench = sg.tl.scbert_embed, sg.tl.scbert_pretrain, sg.tl.fit_grn, sg.bm.run
 
     def small_embed(adata, *, weights, **arguments):
         if weights == "fit":
@@ -44,7 +45,27 @@ def _small(monkeypatch, tmp_path):
     def small_fit(adata, prior, **arguments):
         return fit(adata, prior, **arguments, epochs=10)
 
+    def small_pretrain(adata, **arguments):
+        return pretrain(adata, **SMALL, **arguments)
+
+    def small_bench(datasets, methods, *, splits, **arguments):
+        if isinstance(methods, list):
+            methods = {name: {"method": name} for name in methods if name not in SLOW}
+        short = {
+            label: settings | ({"epochs": 2} if "epochs" in sg.methods.get(settings["method"]).parameters else {})
+            for label, settings in methods.items()
+        }
+        if isinstance(splits, list):
+            cells = sg.datasets.beeline(datasets.removesuffix("500"))
+            prior = sg.core.PriorNetwork.from_any(cells.uns["ground_truth"], cells.var_names)
+            splits = {kind: sg.bm.split_edges(prior, kind=kind, n_folds=3) for kind in splits}
+        elif isinstance(splits, dict):
+            splits = {kind: several[0] for kind, several in splits.items()}
+        return bench(datasets, short, splits=splits, **arguments | {"seeds": 1})
+
     monkeypatch.setattr(sg.tl, "scbert_embed", small_embed)
+    monkeypatch.setattr(sg.tl, "scbert_pretrain", small_pretrain)
+    monkeypatch.setattr(sg.bm, "run", small_bench)
     monkeypatch.setattr(sg.tl, "fit_grn", small_fit)
     monkeypatch.chdir(tmp_path)
     with sg.settings.override(cache_dir=tmp_path / "cache"):
@@ -56,6 +77,40 @@ def run(name: str) -> dict:
     names: dict[str, object] = {"__name__": "a_notebook"}
     exec(compile(code_of(TUTORIALS / name), name, "exec"), names)
     return names
+
+
+@pytest.mark.internet
+@pytest.mark.usefixtures("_small")
+def test_paper_experiment():
+    names = run("02_paper_experiment.ipynb")
+    both = names["both"]
+    assert (both["error"] == "").all()
+    of = both.groupby(["split", "method"])[["auroc", "tf_auroc"]].mean()
+    # what the text says of the floor holds whatever the fits do
+    assert of.loc[("given", "hub_floor"), "auroc"] > 0.88
+    assert abs(of.loc[("given", "pearson"), "auroc"] - 0.5) < 0.05
+    assert of.loc[("given", "tf_rate"), "tf_auroc"] == 0.5
+    assert of.loc[("target", "hub_floor"), "tf_auroc"] == of.loc[("both", "hub_floor"), "auroc"] == 0.5
+    assert names["tfs"].loc["EZH2", "floor"] < 0.5
+    # and what expression is good for
+    new = of.loc["target", "tf_auroc"]
+    assert new["sctransnet"] > 0.6
+    assert new["permuted_expression"] < 0.55
+
+
+@pytest.mark.internet
+@pytest.mark.usefixtures("_small")
+def test_mouse_encoder():
+    names = run("04_mouse_encoder.ipynb")
+    alike = names["alike_table"]
+    assert (alike.loc[["change, LT_HSC to Prog", "mean expression"], "own encoder"] > 0.3).all()
+    assert (alike["random genes"].abs() < 0.15).all()
+    assert alike.loc["which regulators", "own encoder"] < alike.loc["number of known regulators", "own encoder"]
+    table = names["table"]
+    assert (table["error"] == "").all()
+    uses = table.groupby("method")["params"].first().str.contains('"use_rep": "scbert"')
+    assert uses.to_dict() == {"default": False, "hub_floor": False, "own encoder": True, "random encoder": False}
+    assert names["gene_map"].obsm["X_umap"].shape == (names["adata"].n_vars, 2)
 
 
 @pytest.mark.internet
