@@ -56,6 +56,24 @@ def test_a_dask_cluster_serves_as_it_is(method):
     assert sum(done.values()) > 0  # the work was the workers'
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the cluster's own packages
+def test_resamples_of_a_network_go_to_a_cluster_too():
+    distributed = pytest.importorskip("distributed")
+    adata = sg.datasets.simulated(n_cells=60, n_genes=20, n_tfs=5, rng=0)
+    sg.tl.fit_grn(adata, adata.uns["ground_truth"])
+    alone = sg.tl.edge_evidence(adata, n_bootstraps=2, n_jobs=1, copy=True)
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+        joblib.parallel_config(backend="dask"),
+    ):
+        sg.tl.edge_evidence(adata, n_bootstraps=2)
+        done = client.run(lambda dask_worker: dask_worker.state.transition_counter)
+    assert (adata.varp["grn_low"] != alone.varp["grn_low"]).nnz == 0
+    assert sum(done.values()) > 0
+
+
 def test_large_arrays_are_shared_and_not_copied():
     shared = np.zeros(2**18)  # 2 MiB
     assert all(is_mapped for *_, is_mapped in parallel_map(_part, range(4), shared, 1, n_jobs=2))
