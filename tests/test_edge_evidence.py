@@ -297,6 +297,15 @@ def test_an_embedding_that_its_encoder_does_not_make_is_refused(embedded):
         evidence(adata)
 
 
+@pytest.mark.usefixtures("_coexpression")
+def test_an_embedding_of_more_cells_is_refused_before_any_is_encoded(embedded, monkeypatch):
+    part = embedded[:50].copy()
+    sg.tl.fit_grn(part, part.uns["ground_truth"], method="coexpression", use_rep="scbert")
+    monkeypatch.setattr("scgrn_tl.tl._resampled_embedding._pool", None)
+    with pytest.raises(ArgumentError, match=r"was pooled over 60 cells, of which 50 are here.*use_rep"):
+        evidence(part)
+
+
 # --- where it goes ----------------------------------------------------------------------------------------------------
 
 

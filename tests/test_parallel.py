@@ -38,22 +38,41 @@ def test_a_backend_without_generators_serves_too():
     assert os.getpid() not in {pid for _, pid, _ in results}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["genie3", "grnboost2"])
-@pytest.mark.filterwarnings("ignore")  # of the cluster's own packages
-def test_a_dask_cluster_serves_as_it_is(method):
+@pytest.fixture(scope="module")
+def cluster():
+    """A dask cluster of two processes; gives how much its workers have done so far."""
     distributed = pytest.importorskip("distributed")
-    adata = sg.datasets.simulated(n_cells=60, n_genes=20, n_tfs=5, rng=0)
-    sg.tl.infer_grn(adata, method=method, n_trees=5, n_jobs=1, key_added="alone")
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
-        joblib.parallel_config(backend="dask"),
     ):
+        yield lambda: sum(client.run(lambda dask_worker: dask_worker.state.transition_counter).values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["genie3", "grnboost2"])
+@pytest.mark.filterwarnings("ignore")  # of the cluster's own packages
+def test_a_dask_cluster_serves_as_it_is(method, cluster):
+    adata = sg.datasets.simulated(n_cells=60, n_genes=20, n_tfs=5, rng=0)
+    sg.tl.infer_grn(adata, method=method, n_trees=5, n_jobs=1, key_added="alone")
+    before = cluster()
+    with joblib.parallel_config(backend="dask"):
         sg.tl.infer_grn(adata, method=method, n_trees=5, key_added="cluster")
-        done = client.run(lambda dask_worker: dask_worker.state.transition_counter)
     assert (adata.varp["cluster"] != adata.varp["alone"]).nnz == 0
-    assert sum(done.values()) > 0  # the work was the workers'
+    assert cluster() > before  # the work was the workers'
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the cluster's own packages
+def test_resamples_of_a_network_go_to_a_cluster_too(cluster):
+    adata = sg.datasets.simulated(n_cells=60, n_genes=20, n_tfs=5, rng=0)
+    sg.tl.fit_grn(adata, adata.uns["ground_truth"])
+    alone = sg.tl.edge_evidence(adata, n_bootstraps=2, n_jobs=1, copy=True)
+    before = cluster()
+    with joblib.parallel_config(backend="dask"):
+        sg.tl.edge_evidence(adata, n_bootstraps=2)
+    assert (adata.varp["grn_low"] != alone.varp["grn_low"]).nnz == 0
+    assert cluster() > before
 
 
 def test_large_arrays_are_shared_and_not_copied():

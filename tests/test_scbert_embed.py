@@ -714,3 +714,25 @@ def test_full_size_encoder_in_little_memory(mirror: Path, tmp_path: Path, genes:
     assert finished.returncode == 0, finished.stderr
     print(f"peak {float(finished.stdout):.0f} MiB")
     assert float(finished.stdout) < 2048
+
+
+def test_all_of_a_run_keeps_to_the_threads_that_are_set(adata: ad.AnnData, weights: Path, monkeypatch) -> None:
+    """numba's parallel loops give PyTorch as many as there are cores, whatever ``OMP_NUM_THREADS`` says."""
+    from scgrn_tl.tl._gene_pools import GenePools
+
+    seen, add = [], GenePools.add
+
+    def watched(self, *given):
+        seen.append(torch.get_num_threads())
+        add(self, *given)
+
+    monkeypatch.setattr(GenePools, "add", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with sg.settings.override(n_threads=1):
+            sg.tl.scbert_embed(adata, weights=weights)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""Code of the tutorials on real cells runs from top to bottom, with small encoders and few epochs.
+"""Code of tutorials runs from top to bottom, with small encoders, few epochs and fewer cells.
 
 The workflow of the documentation executes all of them as they stand.
 """
@@ -6,11 +6,14 @@ The workflow of the documentation executes all of them as they stand.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+import scanpy as sc
 
 import scgrn_tl as sg
 
@@ -73,9 +76,14 @@ def _small(monkeypatch, tmp_path):
     plt.close("all")
 
 
-def run(name: str) -> dict:
+def run(name: str, **smaller: str) -> dict:
+    """What the code of a notebook leaves, where the right-hand sides of some assignments are others."""
+    code = code_of(TUTORIALS / name)
+    for variable, value in smaller.items():
+        code, n_found = re.subn(rf"^{variable} = .+$", f"{variable} = {value}", code, flags=re.MULTILINE)
+        assert n_found == 1, variable
     names: dict[str, object] = {"__name__": "a_notebook"}
-    exec(compile(code_of(TUTORIALS / name), name, "exec"), names)
+    exec(compile(code, name, "exec"), names)
     return names
 
 
@@ -131,3 +139,35 @@ def test_counts_and_mudata(mirror):
     fitted = names["scores"]["fitted"]
     assert fitted["SPI1"].corr(names["protein"]["CD14"]) > 0.5
     assert len(names["edges"]) == 500
+
+
+@pytest.mark.usefixtures("_small")
+def test_two_conditions(monkeypatch):
+    monkeypatch.setattr(sc.pp, "neighbors", lambda _: None)  # compiled for longer than all else takes
+    monkeypatch.setattr(sc.tl, "umap", lambda adata: adata.obsm.update(X_umap=adata.obsm["X_pca"][:, :2]))
+    with sg.settings.override(n_jobs=1):
+        names = run("05_two_conditions.ipynb", n_cells="2000", n_splits="2")
+    for test in names["tests"].values():
+        found = test[test["found"]]
+        assert found["change"].notna().sum() > 15
+        assert found["change"].notna().mean() > 0.8
+    assert names["auroc"]["strengths in the cells"] > 0.9
+    for design in ("like states", "unlike states"):
+        assert 0.02 < names["errors"][design, 0.0]["share of p < 0.05"] < 0.09
+        assert names["errors"][design, 0.05]["edges found"] == 0
+    assert names["errors"]["unlike, no strata", 0.0]["edges found"] > 0
+
+
+@pytest.mark.usefixtures("_small")
+@pytest.mark.filterwarnings("ignore")  # of the cluster's own packages
+def test_atlas_on_a_cluster():
+    pytest.importorskip("distributed")
+    # one worker, no torchrun: processes take longest to start; test_processes.py and test_parallel.py have several
+    fewer = {"sizes": "[]", "torchrun": "()", "n_workers": "1", "n_resamples": "2"}
+    names = run("06_atlas_on_a_cluster.ipynb", n_cells="4000", **fewer)
+    assert 2000 <= names["n_kept"] < 4000
+    assert np.array_equal(names["whole"], names["resumed"])
+    assert np.array_equal(names["attention"], names["attention_resumed"])
+    assert names["difference"] < 1e-5
+    assert (names["here"].varp["grn_low"] != names["adata"].varp["grn_low"]).nnz == 0
+    assert not names["folder"].exists()

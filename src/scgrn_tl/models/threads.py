@@ -12,7 +12,7 @@ from scgrn_tl._settings import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SMALL_WORK", "n_threads", "threads_for"]
+__all__ = ["SMALL_WORK", "n_threads", "threads_for", "threads_set"]
 
 SMALL_WORK = 2**18
 """Values of the largest activation up to which a second thread gains next to nothing."""
@@ -21,6 +21,21 @@ SMALL_WORK = 2**18
 def n_threads() -> int:
     """Threads for work that gains from them: ``settings.n_threads``, or PyTorch's own number."""
     return settings.n_threads or torch.get_num_threads()
+
+
+@contextmanager
+def threads_set() -> Iterator[None]:
+    """Inside the block PyTorch computes with :func:`n_threads`, whatever the work.
+
+    Another library may have changed PyTorch's own number: numba's parallel loops, which scanpy runs, set that of all
+    libraries in the process to the number of cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

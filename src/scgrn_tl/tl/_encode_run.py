@@ -36,10 +36,15 @@ def encode_cells(
     label: str,
 ) -> None:
     """Encode ``cells`` but for the first ``n_done``, and put what comes of them where it belongs."""
+    from scgrn_tl.models.threads import threads_set
+
     held = 0 if attention is None else attention.held_bytes
     settled = True  # whether the pools hold the first n_done cells and no part of others
     try:
-        with closing(encoder.run(cells[n_done:], label=label, n_before=n_done, held_bytes=held)) as batches:
+        with (
+            threads_set(),
+            closing(encoder.run(cells[n_done:], label=label, n_before=n_done, held_bytes=held)) as batches,
+        ):
             for rows, encoding in batches:
                 _check_finite(encoding, encoder.dtype)
                 if attention is not None:

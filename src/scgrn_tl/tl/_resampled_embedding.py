@@ -107,6 +107,7 @@ def _pool_anew(
             source = open_cells(adata, name, stored, rule, hidden)
     except (WeightsUnavailableError, WeightsError) as error:
         return str(error)
+    _check_all_there(stored, key)
     with_all = np.vstack([np.ones_like(counts[:1]), counts])
     pooled = _pool(adata, stored, rule, source, with_all)  # (1 + K, T, D)
     here = adata.var_names.get_indexer(list(stored.genes))
@@ -153,6 +154,18 @@ def _pool(
                 chosen = torch.from_numpy(inside)
                 pool.update(states[chosen], weights[chosen], counts[:, rows[inside]])
     return mean_of_replicates(pools)
+
+
+def _check_all_there(stored: StoredEmbedding, key: str) -> None:
+    """A part of the cells makes another embedding than all of them did."""
+    n_pooled = stored.record.get("cells", {}).get("pooled", len(stored.cells))
+    if len(stored.cells) != n_pooled:
+        msg = (
+            f"varm[{key!r}] was pooled over {n_pooled:,} cells, of which {len(stored.cells):,} are here: it cannot be "
+            "resampled over these. Run `sg.tl.scbert_embed` and `sg.tl.fit_grn` on the cells at hand, or "
+            "`sg.tl.fit_grn` with use_rep=None."
+        )
+        raise ArgumentError(msg)
 
 
 def _check_same(pooled: np.ndarray, stored: np.ndarray, key: str) -> None:
