@@ -31,6 +31,7 @@ __all__ = ["FitInputs", "labelled_table", "make_fit_inputs"]
 HELD_OUT_FOLDS = 5
 """Parts of the training pairs, each left out once: by pair effects without it the factors' variance is chosen, and from
 these the network starts."""
+_FOLDS_SEED = 0
 
 
 class FitInputs(NamedTuple):
@@ -72,7 +73,7 @@ def make_fit_inputs(task: GRNTask, config: ScTransNetConfig) -> FitInputs:
     node_type[task.regulators] = 1
     features, moments = _features(task, config)
     kernel = GeneKernel(features) if config.hub_terms and config.expression_effects else None
-    effects, held_out, factor_variance = _pair_effects(labels, mask, kernel, config, task.seed)
+    effects, held_out, factor_variance = _pair_effects(labels, mask, kernel, config, has_network=has_network)
     embedding = scale = None
     if task.embedding is not None:
         scale = EmbeddingScale.fit(task.embedding, task.embedding_widths)
@@ -85,7 +86,7 @@ def make_fit_inputs(task: GRNTask, config: ScTransNetConfig) -> FitInputs:
         **effects.tensors(),
     ).to(device)
     supervision = _supervision(task, task.prior, inputs, labels, mask, validation, use_gnn=config.use_gnn)
-    if held_out is not None and has_network:
+    if held_out is not None:
         supervision = replace(supervision, held_out=torch.from_numpy(held_out).to(device))
     # encoders that are trained along move the embedding: it is standardised anew with every step
     scales = InputScales(None if task.cells is not None else scale, moments)
@@ -112,24 +113,27 @@ def _features(task: GRNTask, config: ScTransNetConfig) -> tuple[np.ndarray, Mome
 
 
 def _pair_effects(
-    labels: np.ndarray, mask: np.ndarray, kernel: GeneKernel | None, config: ScTransNetConfig, seed: int
+    labels: np.ndarray, mask: np.ndarray, kernel: GeneKernel | None, config: ScTransNetConfig, *, has_network: bool
 ) -> tuple[PairEffects, np.ndarray | None, float | None]:
     """Effects of the training pairs, what is to be added to them so that no pair counts its own label, and v.
 
-    The variance v of the factors is the one whose effects tell pairs that they were fitted without.
+    The variance v of the factors is the one whose effects tell pairs that they were fitted without. Which these are
+    does not hang on the fit's seed, so that fits from several seeds are fits of one model.
     """
     if not config.hub_terms:
         return PairEffects.none(*labels.shape), None, None
     n_factors = config.latent_factors
-    if kernel is None and not n_factors:
-        # of hub rates a pair is one label of many
-        return fit_pair_effects(labels, mask, n_factors=0).centred(), None, None
     variances = FACTOR_VARIANCES if n_factors else FACTOR_VARIANCES[:1]
-    fold = np.random.default_rng(seed).integers(HELD_OUT_FOLDS, size=labels.shape)
+    if n_factors == 0 and (kernel is None or not has_network):
+        # of hub rates a pair is one label of many; without factors nothing is chosen
+        return fit_pair_effects(labels, mask, kernel=kernel, n_factors=0).centred(), None, None
+    fold = np.random.default_rng(_FOLDS_SEED).integers(HELD_OUT_FOLDS, size=labels.shape)
     each = held_out_effects(labels, mask, fold, kernel=kernel, n_factors=n_factors, factor_variances=variances)
     chosen = clearly_better(each, labels, mask)
     variance = variances[chosen]
     effects = fit_pair_effects(labels, mask, kernel=kernel, n_factors=n_factors, factor_variance=variance).centred()
+    if not has_network:
+        return effects, None, variance
     held_out = each[chosen] - effects.matrix()
     held_out[~mask] = 0
     return effects, held_out, variance if n_factors else None
