@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["DOCUMENTATION", "page_address"]
 
-DOCUMENTATION: Final = "https://scgrn-tl.readthedocs.io/en/latest/"
+DOCUMENTATION: Final = "https://scgrn-tl.readthedocs.io/en/stable/"
 
 
 def page_address(page: str) -> str:
