@@ -221,6 +221,15 @@ def test_pair_effects_do_not_hang_on_the_seed():
         torch.testing.assert_close(each.supervision.held_out, found[0].supervision.held_out, rtol=0, atol=1e-2)
 
 
+def test_the_log_has_a_line_of_pair_effects(caplog):
+    """One for all the fits that leave pairs out."""
+    with caplog.at_level("INFO", logger="scgrn_tl"):
+        found = make_fit_inputs(make_task()[0], ScTransNetConfig(**SMALL))
+    (line,) = [record.getMessage() for record in caplog.records if "air effects" in record.getMessage()]
+    assert f"latent factors of variance {found.factor_variance:g}, by expression too" in line
+    assert "Hub rates" not in caplog.text
+
+
 def test_validation_and_test_labels_do_not_reach_the_effects():
     task, split = make_task(signs=False)
     parts = [LabeledPairs(part.pairs, ~part.labels) for part in (split.validation, split.test)]

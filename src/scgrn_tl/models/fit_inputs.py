@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from .sctransnet import ScTransNetConfig
 
 __all__ = ["FitInputs", "labelled_table", "make_fit_inputs"]
+
+LOGGER = logging.getLogger(__name__)
 
 HELD_OUT_FOLDS = 5
 """Parts of the training pairs, each left out once: by pair effects without it the factors' variance is chosen, and from
@@ -132,6 +135,13 @@ def _pair_effects(
     chosen = clearly_better(each, labels, mask)
     variance = variances[chosen]
     effects = fit_pair_effects(labels, mask, kernel=kernel, n_factors=n_factors, factor_variance=variance).centred()
+    LOGGER.info(
+        "Pair effects of %s regulators and %s genes fitted%s%s.",
+        f"{labels.shape[0]:,}",
+        f"{labels.shape[1]:,}",
+        f", {effects.loadings.shape[1]} latent factors of variance {variance:g}" if n_factors else "",
+        "" if kernel is None else ", by expression too",
+    )
     if not has_network:
         return effects, None, variance
     held_out = each[chosen] - effects.matrix()

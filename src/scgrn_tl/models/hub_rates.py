@@ -127,7 +127,7 @@ def fit_hub_rates(
         rates = HubRates(rates.base, rates.regulator, rates.target, *variances)
         if np.allclose(before, variances, rtol=tolerance):
             break
-    LOGGER.info(
+    LOGGER.debug(
         "Hub rates of %s regulators and %s genes: standard deviations %.2f and %.2f after %d rounds.",
         f"{n_regulators:,}",
         f"{n_genes:,}",

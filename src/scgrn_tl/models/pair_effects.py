@@ -265,7 +265,7 @@ def _fit(
     prior = _Covariance(REGULATOR_SHARE * rates.regulator_variance, one_and_loadings, own, shared, kernel)
     weights, n_steps = _mode(labels, mask, rates.base, start - np.float32(rates.base), prior)
     of_genes, by_expression = prior.of_genes(weights)
-    LOGGER.info(
+    LOGGER.debug(
         "Pair effects of %s regulators and %s genes, %d latent factors of variance %g%s: mode after %d Newton steps.",
         f"{labels.shape[0]:,}",
         f"{labels.shape[1]:,}",
