@@ -49,7 +49,7 @@ def _small(monkeypatch, tmp_path):
         return fit(adata, prior, **arguments, epochs=10)
 
     def small_pretrain(adata, **arguments):
-        return pretrain(adata, **SMALL, **arguments)
+        return pretrain(adata, **(arguments | SMALL))
 
     def small_bench(datasets, methods, *, splits, **arguments):
         if isinstance(methods, list):
